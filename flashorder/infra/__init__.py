@@ -1,0 +1,1 @@
+"""Ways to the outside: Redis, PostgreSQL, HTTP, telemetry, embedded servers. No business rules."""

@@ -1,0 +1,1 @@
+"""HTTP: endpoints, authentication, problem details, idempotency, OpenAPI, server limits."""

@@ -1,0 +1,121 @@
+"""What a room says about one HTTP call; binding, checking and documenting it is done here once.
+
+A room's ``routes.py`` returns ``Endpoint`` records. From the same record come the aiohttp route,
+the authentication, the decoding of body and query (unknown fields refused), the idempotent replay
+and the OpenAPI operation, so the document cannot drift from the router.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from flashorder.kernel.errors import NotFound
+from flashorder.kernel.identifiers import parse_id
+
+
+class Role(StrEnum):
+    """Who a caller is; the ``role`` claim of the token."""
+
+    SHOPPER = "shopper"
+    OPERATOR = "operator"
+    WAREHOUSE = "warehouse"
+    SUPPORT = "support"
+    SERVICE = "service"
+
+
+PUBLIC: frozenset[Role] = frozenset()
+ANY_ROLE = frozenset(Role)
+STAFF = frozenset({Role.OPERATOR, Role.WAREHOUSE, Role.SUPPORT, Role.SERVICE})
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who a verified token speaks for. ``session_id`` ends with DELETE /v1/tokens/current."""
+
+    account_id: uuid.UUID
+    role: Role
+    session_id: str
+    expires_at_unix: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, checked: ``body`` and ``query`` are instances of the endpoint's types."""
+
+    request: web.Request
+    path: Mapping[str, str]
+    body: Any = None
+    query: Any = None
+    caller_or_none: Caller | None = None
+    idempotency_key: str | None = None
+
+    @property
+    def caller(self) -> Caller:
+        """The caller; only for endpoints that name roles."""
+        assert self.caller_or_none is not None, "a public endpoint has no caller"
+        return self.caller_or_none
+
+    def path_id(self, name: str) -> uuid.UUID:
+        """The id in the path; what is no id cannot exist, so it is a 404."""
+        parsed = parse_id(self.path[name])
+        if parsed is None:
+            raise NotFound(code=f"{name.removesuffix('_id')}_not_found")
+        return parsed
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """``body`` is encoded as JSON by msgspec (Struct, dict or ``msgspec.Raw``); None: no body."""
+
+    status: int = 200
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One call of the contract.
+
+    ``replies`` maps each success status to the type of its body (None: no body); ``problems`` maps
+    each error status to the codes it can carry, beside those that the mechanism itself gives (400,
+    401, 403, 413, 415, 422, 429, 503). ``idempotent`` demands an Idempotency-Key and replays the
+    first answer from PostgreSQL; the reserve path has its own replay inside the script and says
+    ``idempotency_key=True`` alone. ``stream`` handlers write the response themselves.
+    """
+
+    method: str
+    path: str
+    handler: Callable[[Call], Awaitable[Reply | web.StreamResponse]]
+    summary: str
+    tag: str
+    roles: frozenset[Role] = PUBLIC
+    body: type[msgspec.Struct] | None = None
+    query: type[msgspec.Struct] | None = None
+    replies: Mapping[int, Any] = field(default_factory=lambda: {200: None})
+    problems: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    idempotent: bool = False
+    idempotency_key: bool = False
+    raw_body: bool = False
+    content_type: str = "application/json"
+    description: str = ""
+
+
+class MoneyBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Money on the wire: minor units and ISO 4217 code."""
+
+    amount: int
+    currency: str
+
+
+class Page(msgspec.Struct):
+    """A page of a list; ``items`` is narrowed by each endpoint's own type."""
+
+    items: list[Any]
+    next_cursor: str | None = None

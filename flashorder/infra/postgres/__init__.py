@@ -1,0 +1,1 @@
+"""PostgreSQL: pool, statements from files, migrations, outbox."""

@@ -1,0 +1,1 @@
+"""The schema, step by step: plain numbered .sql, applied by ``flashorder.infra.postgres``."""

@@ -1,0 +1,54 @@
+"""Connections to the store, and the translation of its failures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from flashorder.kernel.errors import StoreUnavailable
+
+RETRY_AFTER_SECONDS = 1.0
+
+
+def connect_redis(
+    url: str,
+    *,
+    timeout_seconds: float = 2.0,
+    connections_max: int = 16,
+) -> Redis:
+    """A client for ``url`` (``redis://``, ``rediss://``, ``unix://``); replies are bytes.
+
+    Nothing is retried below us: whether a lost answer may be asked for again is the caller's to
+    know. Commands time out after ``timeout_seconds``; pass blocking reads a client of their own.
+    """
+    return Redis.from_url(
+        url,
+        decode_responses=False,
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=timeout_seconds,
+        retry=Retry(NoBackoff(), 0),
+        max_connections=connections_max,
+        protocol=3,
+    )
+
+
+@contextmanager
+def store_failures() -> Iterator[None]:
+    """Turn what the client raises when the store is away, or will not write, into one error."""
+    try:
+        yield
+    except (
+        RedisConnectionError,  # includes BusyLoading and Authentication
+        RedisTimeoutError,
+        OutOfMemoryError,
+        ReadOnlyError,
+        OSError,
+    ) as error:
+        raise StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS) from error

@@ -1,0 +1,66 @@
+"""Every key name there is, and nowhere else.
+
+All keys of a shard carry its hash tag, ``{s0}``, ``{s1}`` …, so each script runs unchanged on a
+Redis Cluster. Scripts get keys through KEYS and build none.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+
+def intents(shard: int) -> str:
+    """Stream: one entry an accepted purchase, all sales of the shard; XADD by reserve.lua only."""
+    return f"{{s{shard}}}:intents"
+
+
+def sales(shard: int) -> str:
+    """Set: the ids of the sales that the shard knows, as text."""
+    return f"{{s{shard}}}:sales"
+
+
+@dataclass(frozen=True, slots=True)
+class SaleKeys:
+    """The keys of one sale in one shard; templates as the headers of lua/ name them."""
+
+    sale: str
+    """Hash ``{sN}:sale:<id>``: status, starts_at_ms, ends_at_ms, generation, revision, …"""
+    items: str
+    """Hash ``{sN}:sale:<id>:items``: ``<sku>`` → JSON of price and limit."""
+    stock: str
+    """Hash ``{sN}:sale:<id>:stock``: ``<sku>`` → units still to be had."""
+    sold: str
+    """Hash ``{sN}:sale:<id>:sold``: ``<sku>`` → units taken and not released."""
+    buyers: str
+    """Hash ``{sN}:sale:<id>:buyers``: 16 bytes of buyer id + sku → units held."""
+    tokens: str
+    """Hash ``{sN}:sale:<id>:tokens``: 10 bytes of token → the purchase's record."""
+    top_ups: str
+    """Set ``{sN}:sale:<id>:top_ups``: ids of the top-ups that were applied."""
+
+    def all(self) -> tuple[str, ...]:
+        """Every key, for removal when the sale is settled."""
+        return (
+            self.sale,
+            self.items,
+            self.stock,
+            self.sold,
+            self.buyers,
+            self.tokens,
+            self.top_ups,
+        )
+
+
+def sale_keys(shard: int, sale_id: uuid.UUID) -> SaleKeys:
+    """The keys of ``sale_id`` in ``shard``."""
+    root = f"{{s{shard}}}:sale:{sale_id}"
+    return SaleKeys(
+        sale=root,
+        items=f"{root}:items",
+        stock=f"{root}:stock",
+        sold=f"{root}:sold",
+        buyers=f"{root}:buyers",
+        tokens=f"{root}:tokens",
+        top_ups=f"{root}:top_ups",
+    )

@@ -1,0 +1,1 @@
+"""What every room agrees on: money, identifiers, errors, state machines. No I/O, no framework."""

@@ -1,0 +1,79 @@
+"""Identifiers: UUIDv7 everywhere, and the order id that carries its own idempotency token.
+
+An order id is a UUIDv7 (RFC 9562, section 5.7): 48 bits of Unix time in milliseconds, then 74 bits
+that are elsewhere random. Here they are a keyed hash of (buyer, sale, idempotency key). So the last
+ten bytes of the id are the idempotency token itself, and one Redis hash, keyed by those ten bytes,
+serves replay, look-up by order id and release. See docs/adr/0003-order-id-carries-the-token.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+
+import uuid_utils
+
+TOKEN_BYTES = 10
+FINGERPRINT_BYTES = 8
+_ORDER_NUMBER_BITS = 60
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_VERSION_AND_VARIANT_MASK = (0x0FFF << 64) | 0x3FFF_FFFF_FFFF_FFFF
+_VERSION_AND_VARIANT_BITS = (0x7 << 76) | (0x2 << 62)
+
+
+def new_id() -> uuid.UUID:
+    """A fresh UUIDv7."""
+    return uuid.UUID(bytes=uuid_utils.uuid7().bytes)
+
+
+def parse_id(text: str) -> uuid.UUID | None:
+    """The UUID that ``text`` is the canonical form of (36 characters, any case), or None."""
+    if len(text) != 36:
+        return None
+    try:
+        parsed = uuid.UUID(text)
+    except ValueError:
+        return None
+    return parsed if str(parsed) == text.lower() else None
+
+
+def idempotency_token(secret: bytes, buyer_id: bytes, sale_id: bytes, key: str) -> bytes:
+    """The ten bytes that stand for one intent of one buyer in one sale.
+
+    ``secret`` is at most 64 bytes; version and variant bits of a UUIDv7 are set already.
+    """
+    digest = hashlib.blake2b(
+        buyer_id + sale_id + key.encode(), key=secret, digest_size=TOKEN_BYTES
+    ).digest()
+    tail = int.from_bytes(digest) & _VERSION_AND_VARIANT_MASK | _VERSION_AND_VARIANT_BITS
+    return tail.to_bytes(TOKEN_BYTES)
+
+
+def request_fingerprint(secret: bytes, buyer_id: bytes, body: bytes) -> bytes:
+    """Eight bytes that tell one request body of a buyer from another; ``body`` is canonical."""
+    return hashlib.blake2b(
+        buyer_id + body, key=secret, digest_size=FINGERPRINT_BYTES, person=b"fingerprint"
+    ).digest()
+
+
+def order_id_prefix(now_seconds: float | None = None) -> bytes:
+    """The first six bytes of an order id: Unix time in milliseconds, big-endian."""
+    seconds = time.time() if now_seconds is None else now_seconds
+    return int(seconds * 1000).to_bytes(6)
+
+
+def order_number(order_id: bytes) -> str:
+    """What a buyer reads on the phone: ``XXXX-XXXX-XXXX``, 60 bits of the id in Crockford base 32.
+
+    The bits are those of the keyed hash, so numbers cannot be guessed by counting and need no
+    counter; Crockford's alphabet has no I, L, O or U.
+    """
+    bits = int.from_bytes(order_id[-8:]) & ((1 << _ORDER_NUMBER_BITS) - 1)
+    digits = [_CROCKFORD[bits >> shift & 31] for shift in range(55, -1, -5)]
+    return f"{''.join(digits[:4])}-{''.join(digits[4:8])}-{''.join(digits[8:])}"
+
+
+def shard_of(buyer_id: bytes, shard_count: int) -> int:
+    """The shard that a buyer belongs to: limit, token and stock portion live together there."""
+    return int.from_bytes(buyer_id[-4:]) % shard_count

@@ -1,0 +1,153 @@
+"""The only reader of the environment. Every queue, batch, pool and time-out has its bound here.
+
+Each field is ``FLASHORDER_<NAME>``; ``flashorder doctor`` prints what is in force. Units last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from flashorder.kernel.errors import Misconfigured
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Positive = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """What is configurable. Defaults suit one machine that runs everything."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FLASHORDER_", frozen=True, extra="ignore", env_ignore_empty=True
+    )
+
+    # -- where things are
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    public_url: str | None = None
+    data_dir: Path = Path(".data")
+    redis_url: SecretStr | None = None
+    database_url: SecretStr | None = None
+    payment_simulator_url: str = "http://127.0.0.1:8091"
+    carrier_simulator_url: str = "http://127.0.0.1:8092"
+    metrics_port: Port = 0
+
+    # -- secrets; when unset, derived from a random seed kept in the data folder with mode 0600
+    secret: SecretStr | None = None
+
+    # -- the front
+    workers: Positive = 1
+    shards: Annotated[int, Field(ge=1, le=256)] = 1
+    batch_purchases_max: Annotated[int, Field(ge=1, le=512)] = 256
+    waiting_purchases_max: Positive = 20_000
+    quantity_max: Positive = 1_000_000
+    sale_refresh_seconds: Seconds = 0.2
+    store_timeout_seconds: Seconds = 2.0
+    store_memory_share_max: Annotated[float, Field(gt=0, le=1)] = 0.85
+    connections_max: Positive = 20_000
+    connections_per_address_max: Positive = 10_000
+    body_bytes_max: Positive = 16 * 1024
+    header_timeout_seconds: Seconds = 10.0
+    body_timeout_seconds: Seconds = 10.0
+    keepalive_timeout_seconds: Seconds = 75.0
+    drain_timeout_seconds: Seconds = 10.0
+    buyer_requests_per_second: Seconds = 20.0
+    buyer_requests_burst: Positive = 40
+    address_requests_per_second: Seconds = 2_000.0
+    address_requests_burst: Positive = 10_000
+    login_attempts_per_minute: Positive = 60
+
+    # -- tokens
+    token_issuer: str = "flashorder"
+    token_audience: str = "flashorder"
+    access_token_seconds: Positive = 3600
+    refresh_token_seconds: Positive = 30 * 86400
+    remembered_tokens_max: Positive = 200_000
+
+    # -- behind the stream
+    database_connections_max: Positive = 10
+    consumer_batch_entries_max: Positive = 500
+    consumer_claim_idle_seconds: Seconds = 5.0
+    consumer_name: str | None = None
+    payment_window_seconds: Positive = 900
+    payment_silence_seconds: Seconds = 10.0
+    payment_attempts_max: Positive = 10
+    provider_timeout_seconds: Seconds = 10.0
+    completion_delay_seconds: Annotated[float, Field(ge=0)] = 14 * 86400
+    outbox_batch_events_max: Positive = 200
+    outbox_retention_seconds: Seconds = 7 * 86400.0
+    reconciliation_interval_seconds: Seconds = 30.0
+
+    # -- the demonstration: paid orders walk to the doorstep on their own
+    autopilot: bool = False
+
+    # -- telemetry
+    log_level: str = "info"
+    log_format: Annotated[str, Field(pattern="^(json|console)$")] = "json"
+
+    @cached_property
+    def seed(self) -> bytes:
+        """The 32 bytes that every key is derived from; the same in all roles of one deployment."""
+        if self.secret is not None:
+            return hashlib.sha256(self.secret.get_secret_value().encode()).digest()
+        return _kept_seed(self.data_dir / "secret")
+
+    def derived_key(self, purpose: str) -> bytes:
+        """32 bytes for one purpose ("tokens", "idempotency", "webhooks:simulator", …)."""
+        return hashlib.blake2b(purpose.encode(), key=self.seed, digest_size=32).digest()
+
+    def required_redis_url(self) -> str:
+        """The store's URL, or ``Misconfigured`` with the way out."""
+        if self.redis_url is None:
+            raise Misconfigured(
+                "FLASHORDER_REDIS_URL is not set: name the store, or run `flashorder up`, which "
+                "starts one"
+            )
+        return self.redis_url.get_secret_value()
+
+    def required_database_url(self) -> str:
+        """The database's URL, or ``Misconfigured`` with the way out."""
+        if self.database_url is None:
+            raise Misconfigured(
+                "FLASHORDER_DATABASE_URL is not set: name the database, or run `flashorder up`, "
+                "which starts one"
+            )
+        return self.database_url.get_secret_value()
+
+
+def _kept_seed(path: Path) -> bytes:
+    """Read the seed at ``path``, or make it: linked into place whole, so that two racers agree."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        fresh.touch(mode=0o600)
+        fresh.write_bytes(secrets.token_bytes(32))
+        try:
+            path.hardlink_to(fresh)
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+    seed = path.read_bytes()
+    if len(seed) != 32:
+        raise Misconfigured(f"{path} is not a seed of 32 bytes: remove it, and all tokens expire")
+    return seed
+
+
+def load_settings() -> Settings:
+    """Settings from the environment; ``Misconfigured`` names each variable that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"FLASHORDER_{'_'.join(map(str, each['loc'])).upper()}: {each['msg']}"
+            for each in error.errors()
+        )
+        raise Misconfigured(wrong) from None
