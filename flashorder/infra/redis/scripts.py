@@ -1,4 +1,4 @@
-"""The scripts of ``lua/``: loaded by name, called by digest, taught again to a store that forgot."""
+"""The scripts of ``lua/``: loaded by name, called by digest, taught again when forgotten."""
 
 from __future__ import annotations
 
