@@ -1,0 +1,1 @@
+"""The hot path: admission, batching, the scripts that take and give back units. Redis only."""
