@@ -1,0 +1,60 @@
+"""Fixtures that every room's tests share: the stores.
+
+Nothing outlives pytest, even a killed one: the servers carry a parent death signal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from flashorder.infra.embedded import DataFolder
+from tests.stores import TEMPLATE, BreakableStores, SharedStores
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared_stores(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SharedStores]:
+    """One pair of servers for the session (under xdist: for each worker)."""
+    with DataFolder(tmp_path_factory.mktemp("stores")) as folder:
+        stores = SharedStores(folder)
+        try:
+            await stores.start()
+            yield stores
+        finally:
+            await stores.stop()
+
+
+@pytest_asyncio.fixture
+async def redis_url(shared_stores: SharedStores) -> str:
+    """An empty store."""
+    await shared_stores.empty_store()
+    return shared_stores.store.url
+
+
+@pytest_asyncio.fixture
+async def database_url(shared_stores: SharedStores) -> AsyncIterator[str]:
+    """A migrated database of the test's own."""
+    async with shared_stores.fresh_database(TEMPLATE) as url:
+        yield url
+
+
+@pytest_asyncio.fixture
+async def empty_database_url(shared_stores: SharedStores) -> AsyncIterator[str]:
+    """A database of the test's own without any schema."""
+    async with shared_stores.fresh_database("template0") as url:
+        yield url
+
+
+@pytest_asyncio.fixture
+async def stores(tmp_path: Path) -> AsyncIterator[BreakableStores]:
+    """Servers of the test's own, started, to be killed, paused and restarted."""
+    with DataFolder(tmp_path / "stores") as folder:
+        own = BreakableStores(folder)
+        try:
+            await own.start()
+            yield own
+        finally:
+            await own.stop()
