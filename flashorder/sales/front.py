@@ -45,6 +45,23 @@ class FrontSale:
     items: tuple[FrontItem, ...]
 
 
+class OpenOutcome(StrEnum):
+    """What became of opening a sale at the front."""
+
+    OPENED = "opened"
+    ALREADY_OPEN = "already_open"
+    STALE_GENERATION = "stale_generation"
+
+
+class ChangeOutcome(StrEnum):
+    """What became of changing a sale at the front; SALE_MISSING: the store has lost it."""
+
+    CHANGED = "changed"
+    NOT_NEWER = "not_newer"
+    SALE_MISSING = "sale_missing"
+    STALE_GENERATION = "stale_generation"
+
+
 class TopUpOutcome(StrEnum):
     """What became of a top-up at the front; each is final but SALE_MISSING."""
 
@@ -73,12 +90,16 @@ class SaleFront:
         self._redis = redis
         self._shards = shards
 
-    async def put(self, sale: FrontSale) -> None:
-        """Open the sale at the front with its stock, or change what is there if newer.
+    async def open(self, sale: FrontSale) -> OpenOutcome:
+        """Write the sale with its whole stock, once a generation.
 
-        Idempotent: stock is written only when this generation is not there yet; status, window
-        and limits only when ``revision`` is newer than the front's.
+        Call it only while PostgreSQL says that this generation never reached the front
+        (``synced_revision = 0``): a store that lost its data must not be handed full stock again.
         """
+        raise NotImplementedError
+
+    async def change(self, sale: FrontSale) -> ChangeOutcome:
+        """Bring status, window, limits and prices to ``sale.revision``; never touches stock."""
         raise NotImplementedError
 
     async def top_up(
