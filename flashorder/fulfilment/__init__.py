@@ -1,0 +1,1 @@
+"""From a paid order to the doorstep: pick, pack, ship, track."""
