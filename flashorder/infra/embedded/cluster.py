@@ -1,4 +1,4 @@
-"""Make a PostgreSQL cluster, all of it or none."""
+"""The files of a PostgreSQL cluster: made as a whole or not at all, and freed of stale claims."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flashorder.infra.embedded.binaries import DatabaseBinaries
 from flashorder.infra.embedded.data_folder import DataFolder, kept_password
+from flashorder.infra.embedded.leftovers import KILL_TIMEOUT_SECONDS, end_leftovers
 from flashorder.infra.embedded.process import ServerCommand, ServerProcess
 from flashorder.infra.embedded.run_as import choose_run_as, hand_over
 
@@ -57,6 +58,25 @@ async def make_cluster(
         _sync_folder(folder.path)
 
 
+def disown_stale_pid_file(cluster: Path) -> None:
+    """Let PostgreSQL start although a crash left ``postmaster.pid``; nobody works there any more.
+
+    The pid in it may be some other process by now (after a reboot, in a new container), and
+    PostgreSQL would refuse. It overlooks the pid of its own parent, so ours goes in; the rest
+    stays, for it also looks there whether the shared memory of the dead server is still in use.
+    """
+    pid_file = cluster / "postmaster.pid"
+    try:
+        _, *rest = pid_file.read_text(encoding="utf-8").splitlines(keepends=True)
+    except FileNotFoundError:
+        return
+    except ValueError:
+        # Cut off while it was written: PostgreSQL would ask for its removal by hand.
+        pid_file.unlink()
+        return
+    pid_file.write_text("".join((f"{os.getpid()}\n", *rest)), encoding="utf-8")
+
+
 async def _succeed(process: ServerProcess) -> None:
     try:
         async with asyncio.timeout(INITDB_TIMEOUT_SECONDS):
@@ -65,6 +85,8 @@ async def _succeed(process: ServerProcess) -> None:
         raise process.start_failure(f"not done within {INITDB_TIMEOUT_SECONDS:g} s") from error
     finally:
         await process.kill()
+        # A killed initdb leaves the server that it had started on the folder.
+        await end_leftovers(process.command.folder, signal.SIGKILL, KILL_TIMEOUT_SECONDS)
     if code != 0:
         raise process.start_failure(f"it ended with exit code {code}")
 

@@ -51,10 +51,23 @@ def processes_in(folder: Path) -> tuple[int, ...]:
 def _works_in(pid: str, place: str) -> bool:
     try:
         directory = str((PROCESSES / pid / "cwd").readlink())
+    except PermissionError:
+        # Another user's, as a database run as nobody is where root has no ptrace right. Its
+        # command line, which everybody may read, names the folder.
+        return _names(pid, place)
     except OSError:
-        # Ended meanwhile, a zombie, or another user's.
+        # Ended meanwhile, or a zombie.
         return False
     return directory == place or directory.startswith(f"{place}{os.sep}")
+
+
+def _names(pid: str, place: str) -> bool:
+    try:
+        arguments = (PROCESSES / pid / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    inside = f"{place}{os.sep}".encode()
+    return any(argument.startswith(inside) for argument in arguments)
 
 
 def _end(pids: tuple[int, ...], number: signal.Signals, timeout_seconds: float) -> None:

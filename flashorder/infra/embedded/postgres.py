@@ -12,7 +12,7 @@ from typing import Self
 import asyncpg
 
 from flashorder.infra.embedded.binaries import DatabaseBinaries, find_database_binaries
-from flashorder.infra.embedded.cluster import make_cluster
+from flashorder.infra.embedded.cluster import disown_stale_pid_file, make_cluster
 from flashorder.infra.embedded.data_folder import DataFolder
 from flashorder.infra.embedded.errors import PortTaken
 from flashorder.infra.embedded.leftovers import end_leftovers
@@ -142,9 +142,7 @@ class EmbeddedDatabase:
         self._folder.remove_unfinished_database()
         if not self._folder.database_folder.exists():
             await make_cluster(self._folder, binaries, role=ROLE, durable=self.durable)
-        # Nobody works here any more, as was just seen; but the pid in a stale file may be some
-        # other process by now (after a reboot, in a new container), and PostgreSQL would refuse.
-        (self._cluster / "postmaster.pid").unlink(missing_ok=True)
+        disown_stale_pid_file(self._cluster)
 
     async def _start_once(self, binaries: DatabaseBinaries) -> None:
         self.port = self._choose_port()
@@ -172,6 +170,8 @@ class EmbeddedDatabase:
         self._password = (folder / "password").read_text(encoding="ascii").strip()
         run_as = await choose_run_as(binaries.postgres.path, self._cluster)
         self._socket_folder = self._folder.socket_folder(folder, LONGEST_SOCKET_NAME)
+        for stale in self._socket_folder.glob(".s.PGSQL.*"):
+            stale.unlink()
         for place in {folder, self._socket_folder}:
             hand_over(place, run_as)
         settings = self.settings | {
