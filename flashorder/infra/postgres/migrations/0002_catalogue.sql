@@ -24,7 +24,10 @@ CREATE TABLE products (
 --   released                       available only, back from either
 --   shipped                        on hand only: an allocated or reserved unit leaves the house
 CREATE TABLE stock_movements (
+    -- Derived from what caused it, so that writing it twice is writing it once.
     movement_id uuid PRIMARY KEY,
+    -- The order of the ledger, for reading it page by page.
+    entry_no bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
     sku text NOT NULL REFERENCES products,
     kind text NOT NULL
         CHECK (kind IN ('received', 'allocated', 'reserved', 'released', 'shipped', 'returned',
@@ -41,7 +44,7 @@ CREATE TABLE stock_movements (
     CHECK (kind NOT IN ('allocated', 'reserved', 'shipped') OR quantity < 0)
 );
 
-CREATE INDEX stock_movements_by_sku ON stock_movements (sku, movement_id DESC);
+CREATE INDEX stock_movements_by_sku ON stock_movements (sku, entry_no DESC);
 CREATE INDEX stock_movements_by_reference ON stock_movements (reference, sku)
     WHERE reference IS NOT NULL;
 
