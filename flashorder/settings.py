@@ -47,7 +47,6 @@ class Settings(BaseSettings):
     shards: Annotated[int, Field(ge=1, le=256)] = 1
     batch_purchases_max: Annotated[int, Field(ge=1, le=512)] = 256
     waiting_purchases_max: Positive = 20_000
-    quantity_max: Positive = 1_000_000
     sale_refresh_seconds: Seconds = 0.2
     store_timeout_seconds: Seconds = 2.0
     store_memory_share_max: Annotated[float, Field(gt=0, le=1)] = 0.85

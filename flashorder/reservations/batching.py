@@ -1,0 +1,237 @@
+"""Purchases that arrive while a batch is in flight are the next batch.
+
+One script call, and one fsync, serve a whole batch: that is where the speed comes from. Each shard
+has one ``Batcher`` with at most one batch in flight; nothing waits for a timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+
+from flashorder.infra.redis import keys
+from flashorder.infra.redis.connection import RETRY_AFTER_SECONDS, store_failures
+from flashorder.infra.redis.scripts import load_script
+from flashorder.kernel.errors import FlashorderError, Overloaded, StoreUnavailable
+from flashorder.reservations.records import Purchase, ReserveCode, Verdict
+
+log = structlog.get_logger(__name__)
+PROBE_SECONDS = 0.1
+
+
+class ReserveMetrics:
+    """What somebody would watch of the hot path."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.verdicts = Counter(
+            "flashorder_reserve_verdicts",
+            "Purchases decided by the store, by code.",
+            ["code"],
+            registry=registry,
+        )
+        self.by_code = {code: self.verdicts.labels(code.name.lower()) for code in ReserveCode}
+        self.batch_purchases = Histogram(
+            "flashorder_reserve_batch_purchases",
+            "Purchases a batch.",
+            registry=registry,
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
+        )
+        self.batch_seconds = Histogram(
+            "flashorder_reserve_batch_seconds",
+            "Time from sending a batch to its answer, fsync included.",
+            registry=registry,
+            buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2),
+        )
+        self.waiting = Gauge(
+            "flashorder_reserve_waiting", "Purchases waiting for a batch.", registry=registry
+        )
+        self.store_up = Gauge(
+            "flashorder_store_up", "1 while the store answers, else 0.", registry=registry
+        )
+        self.refused = Counter(
+            "flashorder_reserve_refused",
+            "Purchases refused before the store was asked, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+
+
+@dataclass(slots=True)
+class _Waiting:
+    purchase: Purchase
+    answer: asyncio.Future[Verdict] = field(repr=False)
+
+
+class Batcher:
+    """Gathers the purchases of one shard; ``run`` is its owner's task.
+
+    ``submit`` raises ``Overloaded`` when ``waiting_max`` purchases wait already, and
+    ``StoreUnavailable`` at once while the store is known to be away. A purchase whose batch got no
+    answer raises ``StoreUnavailable`` too: it may have been taken or not, and the same idempotency
+    key tells which on the next try.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        shard: int,
+        *,
+        batch_max: int,
+        waiting_max: int,
+        metrics: ReserveMetrics,
+    ) -> None:
+        self._redis = redis
+        self._shard = shard
+        self._batch_max = batch_max
+        self._waiting_max = waiting_max
+        self._metrics = metrics
+        self._script = load_script("reserve")
+        self._queue: deque[_Waiting] = deque()
+        self._arrived = asyncio.Event()
+        self._away = False
+        self._stopped = False
+
+    @property
+    def waiting(self) -> int:
+        """Purchases that wait for a batch."""
+        return len(self._queue)
+
+    async def submit(self, purchase: Purchase) -> Verdict:
+        """The store's word on ``purchase``, after it has fsynced whatever it took."""
+        if self._away or self._stopped:
+            self._metrics.refused.labels("store_unavailable").inc()
+            raise StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS)
+        if len(self._queue) >= self._waiting_max:
+            self._metrics.refused.labels("overloaded").inc()
+            raise Overloaded(retry_after_seconds=RETRY_AFTER_SECONDS)
+        answer: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Waiting(purchase, answer))
+        self._arrived.set()
+        return await answer
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Fly batches until ``stopping`` is set and nothing waits; then refuse what comes."""
+        stop = asyncio.ensure_future(stopping.wait())
+        try:
+            while not (stopping.is_set() and not self._queue):
+                if not self._queue:
+                    self._arrived.clear()
+                    arrived = asyncio.ensure_future(self._arrived.wait())
+                    await asyncio.wait({stop, arrived}, return_when=asyncio.FIRST_COMPLETED)
+                    arrived.cancel()
+                    # One turn of the loop: what the same wake-up brought goes along.
+                    await asyncio.sleep(0)
+                    continue
+                await self._fly([self._queue.popleft() for _ in range(self._next_size())])
+                if self._away:
+                    await self._until_back(stop)
+        finally:
+            stop.cancel()
+            self._stopped = True
+            self._refuse(self._queue, StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS))
+            self._queue.clear()
+
+    def _next_size(self) -> int:
+        return min(len(self._queue), self._batch_max)
+
+    async def _fly(self, batch: list[_Waiting]) -> None:
+        by_sale: dict[tuple[bytes, int], list[_Waiting]] = {}
+        for each in batch:
+            by_sale.setdefault((each.purchase.sale_id.bytes, each.purchase.generation), []).append(
+                each
+            )
+        self._metrics.waiting.set(len(self._queue))
+        for (sale_id, generation), group in by_sale.items():
+            if self._away:
+                self._refuse(group, StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS))
+                continue
+            try:
+                await self._ask(sale_id, generation, group)
+            except FlashorderError as error:
+                self._refuse(group, error)
+            except asyncio.CancelledError:
+                self._refuse(group, StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS))
+                raise
+            except Exception as error:  # a batch must never take the batcher with it
+                log.exception("reserve_batch_failed", shard=self._shard)
+                self._refuse(group, FlashorderError(f"the reservation failed: {error!r}"))
+
+    async def _ask(self, sale_id: bytes, generation: int, group: list[_Waiting]) -> None:
+        sale = keys.sale_keys(self._shard, group[0].purchase.sale_id)
+        script_keys = (
+            sale.sale,
+            sale.items,
+            sale.stock,
+            sale.sold,
+            sale.buyers,
+            sale.tokens,
+            keys.intents(self._shard),
+        )
+        arguments = chain.from_iterable(each.purchase.arguments() for each in group)
+        try:
+            with self._metrics.batch_seconds.time(), store_failures():
+                reply = await self._script(
+                    self._redis, script_keys, (generation, sale_id, *arguments)
+                )
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, OutOfMemoryError):
+                raise Overloaded(
+                    "the store's memory is full until orders are carried on",
+                    retry_after_seconds=RETRY_AFTER_SECONDS,
+                ) from error
+            self._away = True
+            self._metrics.store_up.set(0)
+            log.warning("store_unavailable", shard=self._shard, error=repr(error.__cause__))
+            self._refuse(self._queue, error)
+            self._queue.clear()
+            raise
+        except ResponseError as error:
+            raise _as_failure(error) from error
+        self._metrics.store_up.set(1)
+        self._metrics.batch_purchases.observe(len(group))
+        self._settle(group, reply)
+
+    def _settle(self, group: list[_Waiting], reply: list[int | bytes]) -> None:
+        now_ms, window_ms = int(reply[0]), int(reply[1])
+        assert len(reply) == 2 + 2 * len(group), "reserve.lua answers each purchase"
+        for index, each in enumerate(group):
+            code = ReserveCode(int(reply[2 + 2 * index]))
+            self._metrics.by_code[code].inc()
+            if not each.answer.done():
+                each.answer.set_result(Verdict(code, reply[3 + 2 * index], now_ms, window_ms))
+
+    def _refuse(self, group: Iterable[_Waiting], error: FlashorderError) -> None:
+        for each in group:
+            if not each.answer.done():
+                each.answer.set_exception(error)
+
+    async def _until_back(self, stop: asyncio.Future[Any]) -> None:
+        while not stop.done():
+            try:
+                with store_failures():
+                    await self._redis.ping()
+            except (StoreUnavailable, RedisError):
+                pause = PROBE_SECONDS * random.uniform(0.5, 1.5)
+                await asyncio.wait({stop}, timeout=pause)
+            else:
+                break
+        self._away = False
+        log.info("store_available", shard=self._shard)
+
+
+def _as_failure(error: ResponseError) -> FlashorderError:
+    """What the store refused with: misconfiguration and lost privileges mean that it is away."""
+    message = str(error)
+    if message.startswith(("MISCONF", "NOREPLICAS", "MASTERDOWN", "LOADING", "CLUSTERDOWN")):
+        return StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS)
+    return FlashorderError(f"the store refused the script: {message}")

@@ -1,0 +1,169 @@
+"""``POST /v1/sales/{sale_id}/orders``: the one hot call."""
+
+from __future__ import annotations
+
+import uuid
+from functools import lru_cache
+from typing import Annotated, Any
+
+import msgspec
+
+from flashorder.infra.http.endpoint import Call, Endpoint, MoneyBody, Reply, Role
+from flashorder.kernel.clock import rfc3339_from_ms
+from flashorder.kernel.errors import (
+    Conflict,
+    FieldError,
+    FlashorderError,
+    Gone,
+    InvalidInput,
+    Locked,
+    NotFound,
+    TooEarly,
+)
+from flashorder.kernel.identifiers import order_number
+from flashorder.reservations.records import Purchase, PurchaseRecord, ReserveCode, Verdict
+from flashorder.reservations.service import Reservations
+from flashorder.sales.front import FrontSale
+
+QUANTITY_MAX = 1_000_000
+RETRY_AFTER_ACCEPTED = {"Retry-After": "1"}
+_due_text = lru_cache(maxsize=256)(rfc3339_from_ms)
+
+
+class PurchaseBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What a shopper wants."""
+
+    sku: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    quantity: Annotated[int, msgspec.Meta(ge=1, le=QUANTITY_MAX)]
+    address_id: Annotated[str, msgspec.Meta(min_length=36, max_length=36)] | None = None
+
+
+class AcceptedBody(msgspec.Struct):
+    """The purchase stands: the store has fsynced it."""
+
+    order_id: str
+    order_number: str
+    sale_id: str
+    sku: str
+    quantity: int
+    unit_price: MoneyBody
+    total: MoneyBody
+    status: str
+    payment_due_at: str
+
+
+def endpoints(reservations: Reservations) -> list[Endpoint]:
+    """The call that buys."""
+
+    async def buy(call: Call) -> Reply:
+        body: PurchaseBody = call.body
+        sale = await reservations.find_sale(call.path_id("sale_id"))
+        assert call.idempotency_key is not None, "the endpoint demands it"
+        purchase, verdict = await reservations.buy(
+            sale,
+            call.caller.account_id,
+            call.idempotency_key,
+            body.sku,
+            body.quantity,
+            _address(body.address_id),
+        )
+        return _answer(sale, purchase, verdict)
+
+    return [
+        Endpoint(
+            "POST",
+            "/v1/sales/{sale_id}/orders",
+            buy,
+            summary="Buy in a sale",
+            description=(
+                "Answered with 202 only after the store has made the purchase durable. The same "
+                "Idempotency-Key gives the first answer again; a refusal is not remembered, so "
+                "the same key may succeed once units have come back."
+            ),
+            tag="shopping",
+            roles=frozenset({Role.SHOPPER, Role.SERVICE}),
+            body=PurchaseBody,
+            replies={202: AcceptedBody},
+            problems={
+                404: ("sale_not_found", "sku_not_in_sale"),
+                409: ("sold_out", "limit_reached"),
+                410: ("sale_ended",),
+                423: ("sale_paused",),
+                425: ("sale_not_started",),
+                503: ("overloaded", "store_unavailable"),
+            },
+            idempotency_key=True,
+        )
+    ]
+
+
+def _address(text: str | None) -> uuid.UUID | None:
+    if text is None:
+        return None
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise InvalidInput(
+            fields=(FieldError("/address_id", "not_an_id", "this is no address id"),)
+        ) from None
+
+
+def _answer(sale: FrontSale, purchase: Purchase, verdict: Verdict) -> Reply:
+    if verdict.code is ReserveCode.ACCEPTED:
+        order_id = purchase.prefix + purchase.token
+        return _accepted(
+            sale, purchase, order_id, int(verdict.detail), verdict.now_ms + verdict.window_ms
+        )
+    if verdict.code is ReserveCode.REPLAYED:
+        assert isinstance(verdict.detail, bytes)
+        record = PurchaseRecord.unpack(verdict.detail)
+        order_id = record.prefix + purchase.token
+        reply = _accepted(sale, purchase, order_id, record.unit_price_amount, record.due_ms)
+        return Reply(reply.status, reply.body, {**reply.headers, "Idempotency-Replayed": "true"})
+    raise refusal(verdict)
+
+
+def _accepted(
+    sale: FrontSale, purchase: Purchase, order_id: bytes, price: int, due_ms: int
+) -> Reply:
+    order_text = str(uuid.UUID(bytes=order_id))
+    currency = sale.currency
+    body: dict[str, Any] = {
+        "order_id": order_text,
+        "order_number": order_number(order_id),
+        "sale_id": str(sale.sale_id),
+        "sku": purchase.sku,
+        "quantity": purchase.quantity,
+        "unit_price": {"amount": price, "currency": currency},
+        "total": {"amount": price * purchase.quantity, "currency": currency},
+        "status": "accepted",
+        "payment_due_at": _due_text(due_ms),
+    }
+    return Reply(202, body, {"Location": f"/v1/orders/{order_text}", **RETRY_AFTER_ACCEPTED})
+
+
+def refusal(verdict: Verdict) -> FlashorderError:
+    """The error that tells a shopper why there is no order."""
+    detail = verdict.detail
+    match verdict.code:
+        case ReserveCode.SOLD_OUT:
+            left = f"only {detail} left" if detail else "nothing is left"
+            return Conflict(f"sold out: {left}", code="sold_out")
+        case ReserveCode.LIMIT_REACHED:
+            more = f"you may still have {detail}" if detail else "you have all you may have"
+            return Conflict(f"the limit for one buyer is reached: {more}", code="limit_reached")
+        case ReserveCode.NOT_STARTED:
+            seconds = max(1.0, (int(detail) - verdict.now_ms) / 1000)
+            return TooEarly(
+                f"the sale begins at {rfc3339_from_ms(int(detail))}",
+                code="sale_not_started",
+                retry_after_seconds=seconds,
+            )
+        case ReserveCode.ENDED:
+            return Gone("the sale is over", code="sale_ended")
+        case ReserveCode.PAUSED:
+            return Locked("the sale is paused", code="sale_paused")
+        case ReserveCode.SKU_NOT_IN_SALE:
+            return NotFound("this SKU is not in the sale", code="sku_not_in_sale")
+        case _:
+            return NotFound("there is no such sale", code="sale_not_found")

@@ -1,0 +1,141 @@
+"""Buying: from a checked request to the store's word on it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Protocol
+
+from redis.asyncio import Redis
+
+from flashorder.infra.redis.connection import RETRY_AFTER_SECONDS, store_failures
+from flashorder.infra.redis.keys import sale_keys
+from flashorder.kernel.errors import InvalidInput, NotFound, StoreUnavailable
+from flashorder.kernel.identifiers import (
+    idempotency_token,
+    order_id_prefix,
+    request_fingerprint,
+    shard_of,
+)
+from flashorder.reservations.batching import Batcher
+from flashorder.reservations.ports import AcceptedPurchase
+from flashorder.reservations.records import Purchase, PurchaseRecord, ReserveCode, Verdict
+from flashorder.sales.front import FrontSale
+
+
+class Directory(Protocol):
+    """The sales that the front knows, as ``flashorder.sales.directory`` keeps them in memory."""
+
+    def get(self, sale_id: uuid.UUID) -> FrontSale | None:
+        """The sale, if it is known."""
+        ...
+
+    def all(self) -> Sequence[FrontSale]:
+        """Every sale that is known."""
+        ...
+
+    async def refresh(self) -> None:
+        """Ask the store again; concurrent callers share one answer."""
+        ...
+
+
+class Reservations:
+    """Takes purchases for every sale of the front; ``batchers`` has one a shard."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        directory: Directory,
+        batchers: Sequence[Batcher],
+        *,
+        secret: bytes,
+    ) -> None:
+        self._redis = redis
+        self._directory = directory
+        self._batchers = batchers
+        self._secret = secret
+
+    async def find_sale(self, sale_id: uuid.UUID) -> FrontSale:
+        """The sale; one that was opened a moment ago is asked for before it is denied."""
+        sale = self._directory.get(sale_id)
+        if sale is None:
+            await self._directory.refresh()
+            sale = self._directory.get(sale_id)
+        if sale is None:
+            raise NotFound("there is no such sale", code="sale_not_found")
+        return sale
+
+    async def buy(
+        self,
+        sale: FrontSale,
+        buyer_id: uuid.UUID,
+        idempotency_key: str,
+        sku: str,
+        quantity: int,
+        address_id: uuid.UUID | None,
+    ) -> tuple[Purchase, Verdict]:
+        """Ask for ``quantity`` units; refusals are verdicts.
+
+        Raises ``InvalidInput`` (``idempotency_key_reused``), ``Overloaded``, ``StoreUnavailable``.
+        """
+        buyer = buyer_id.bytes
+        address = address_id.bytes if address_id else b""
+        purchase = Purchase(
+            sale_id=sale.sale_id,
+            generation=sale.generation,
+            token=idempotency_token(self._secret, buyer, sale.sale_id.bytes, idempotency_key),
+            prefix=order_id_prefix(),
+            fingerprint=request_fingerprint(
+                self._secret, buyer, b"%d|%b|%b" % (quantity, address, sku.encode())
+            ),
+            buyer_id=buyer,
+            sku=sku,
+            quantity=quantity,
+            address_id=address,
+        )
+        verdict = await self._batchers[shard_of(buyer, len(self._batchers))].submit(purchase)
+        if verdict.code is ReserveCode.KEY_REUSED:
+            raise InvalidInput(
+                "this idempotency key belongs to another request", code="idempotency_key_reused"
+            )
+        if verdict.code in (ReserveCode.STALE_GENERATION, ReserveCode.STOCK_MISSING):
+            await self._directory.refresh()
+            raise StoreUnavailable(
+                "the sale is being built anew", retry_after_seconds=RETRY_AFTER_SECONDS
+            )
+        return purchase, verdict
+
+    async def find(self, order_id: uuid.UUID, buyer_id: uuid.UUID) -> AcceptedPurchase | None:
+        """See ``AcceptedPurchases.find``: one round trip over all sales that the front knows."""
+        sales = self._directory.all()
+        if not sales:
+            return None
+        shard = shard_of(buyer_id.bytes, len(self._batchers))
+        token, prefix = order_id.bytes[6:], order_id.bytes[:6]
+        pipeline = self._redis.pipeline(transaction=False)
+        for sale in sales:
+            pipeline.hget(sale_keys(shard, sale.sale_id).tokens, token)  # type: ignore[arg-type]
+        with store_failures():
+            records = await pipeline.execute()
+        for sale, packed in zip(sales, records, strict=True):
+            if packed is None:
+                continue
+            record = PurchaseRecord.unpack(packed)
+            if record.prefix == prefix and record.belongs_to(buyer_id.bytes):
+                return _accepted(order_id, sale, record)
+        return None
+
+
+def _accepted(order_id: uuid.UUID, sale: FrontSale, record: PurchaseRecord) -> AcceptedPurchase:
+    names = {item.sku: item.name for item in sale.items}
+    return AcceptedPurchase(
+        order_id=order_id,
+        sale_id=sale.sale_id,
+        sku=record.sku,
+        name=names.get(record.sku, record.sku),
+        quantity=record.quantity,
+        unit_price_amount=record.unit_price_amount,
+        currency=sale.currency,
+        accepted_ms=record.accepted_ms,
+        due_ms=record.due_ms,
+    )

@@ -1,0 +1,25 @@
+"""What a sale looks like at the front, and the scripts that open, change and read it there."""
+
+from flashorder.sales.front.model import (
+    ChangeOutcome,
+    FrontItem,
+    FrontSale,
+    OpenOutcome,
+    RestoredPurchase,
+    RestoreOutcome,
+    ShardSnapshot,
+    TopUpOutcome,
+)
+from flashorder.sales.front.scripts import SaleFront
+
+__all__ = [
+    "ChangeOutcome",
+    "FrontItem",
+    "FrontSale",
+    "OpenOutcome",
+    "RestoreOutcome",
+    "RestoredPurchase",
+    "SaleFront",
+    "ShardSnapshot",
+    "TopUpOutcome",
+]
