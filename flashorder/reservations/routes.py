@@ -144,7 +144,7 @@ def _accepted(
 
 def refusal(verdict: Verdict) -> FlashorderError:
     """The error that tells a shopper why there is no order."""
-    detail = verdict.detail
+    detail = int(verdict.detail)
     match verdict.code:
         case ReserveCode.SOLD_OUT:
             left = f"only {detail} left" if detail else "nothing is left"
@@ -153,9 +153,9 @@ def refusal(verdict: Verdict) -> FlashorderError:
             more = f"you may still have {detail}" if detail else "you have all you may have"
             return Conflict(f"the limit for one buyer is reached: {more}", code="limit_reached")
         case ReserveCode.NOT_STARTED:
-            seconds = max(1.0, (int(detail) - verdict.now_ms) / 1000)
+            seconds = max(1.0, (detail - verdict.now_ms) / 1000)
             return TooEarly(
-                f"the sale begins at {rfc3339_from_ms(int(detail))}",
+                f"the sale begins at {rfc3339_from_ms(detail)}",
                 code="sale_not_started",
                 retry_after_seconds=seconds,
             )

@@ -114,7 +114,7 @@ class Reservations:
         token, prefix = order_id.bytes[6:], order_id.bytes[:6]
         pipeline = self._redis.pipeline(transaction=False)
         for sale in sales:
-            pipeline.hget(sale_keys(shard, sale.sale_id).tokens, token)  # type: ignore[arg-type]
+            pipeline.hget(sale_keys(shard, sale.sale_id).tokens, token)
         with store_failures():
             records = await pipeline.execute()
         for sale, packed in zip(sales, records, strict=True):
