@@ -37,6 +37,8 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = None
     payment_simulator_url: str = "http://127.0.0.1:8091"
     carrier_simulator_url: str = "http://127.0.0.1:8092"
+    # where the simulators send their webhooks; unset: this machine's port
+    service_url: str | None = None
     metrics_port: Port = 0
 
     # -- secrets; when unset, derived from a random seed kept in the data folder with mode 0600
@@ -79,6 +81,9 @@ class Settings(BaseSettings):
     payment_silence_seconds: Seconds = 10.0
     payment_attempts_max: Positive = 10
     provider_timeout_seconds: Seconds = 10.0
+    fulfilment_batch_shipments_max: Positive = 100
+    tracking_silence_seconds: Seconds = 30.0
+    carrier_webhook_retention_seconds: Positive = 30 * 86400
     completion_delay_seconds: Annotated[float, Field(ge=0)] = 14 * 86400
     outbox_batch_events_max: Positive = 200
     outbox_retention_seconds: Seconds = 7 * 86400.0
@@ -86,6 +91,7 @@ class Settings(BaseSettings):
 
     # -- the demonstration: paid orders walk to the doorstep on their own
     autopilot: bool = False
+    autopilot_pause_seconds: Annotated[float, Field(ge=0)] = 1.0
 
     # -- telemetry
     log_level: str = "info"
@@ -97,6 +103,11 @@ class Settings(BaseSettings):
         if self.secret is not None:
             return hashlib.sha256(self.secret.get_secret_value().encode()).digest()
         return _kept_seed(self.data_dir / "secret")
+
+    @property
+    def webhooks_base_url(self) -> str:
+        """``service_url``, or this machine's own port, without a slash at the end."""
+        return (self.service_url or f"http://127.0.0.1:{self.port}").rstrip("/")
 
     def derived_key(self, purpose: str) -> bytes:
         """32 bytes for one purpose ("tokens", "idempotency", "webhooks:simulator", …)."""
