@@ -87,7 +87,12 @@ class Endpoint:
     each error status to the codes it can carry, beside those that the mechanism itself gives (400,
     401, 403, 413, 415, 422, 429, 503). ``idempotent`` demands an Idempotency-Key and replays the
     first answer from PostgreSQL; the reserve path has its own replay inside the script and says
-    ``idempotency_key=True`` alone. ``stream`` handlers write the response themselves.
+    ``idempotency_key=True`` alone. A handler may also return a ``StreamResponse`` that it has
+    written itself.
+
+    ``content_type`` is what a request body must be (``*/*``: anything), ``reply_content_type`` what
+    the answer is; a type other than JSON wants ``bytes`` as the reply's body. ``raw_body`` hands the
+    bytes over as they came. ``body_bytes_max`` overrides the settings' bound for this call.
     """
 
     method: str
@@ -105,6 +110,8 @@ class Endpoint:
     raw_body: bool = False
     content_type: str = "application/json"
     description: str = ""
+    reply_content_type: str = "application/json"
+    body_bytes_max: int | None = None
 
 
 class MoneyBody(msgspec.Struct, forbid_unknown_fields=True):
