@@ -86,7 +86,14 @@ class Settings(BaseSettings):
     payment_window_seconds: Positive = 900
     payment_silence_seconds: Seconds = 10.0
     payment_attempts_max: Positive = 10
+    payment_capture: Annotated[str, Field(pattern="^(automatic|manual)$")] = "automatic"
+    payment_batch_max: Positive = 100
+    payment_webhook_retention_seconds: Seconds = 30 * 86400.0
+    payment_webhook_url: str | None = None
     provider_timeout_seconds: Seconds = 10.0
+    provider_connections_max: Positive = 100
+    provider_calls_max: Positive = 8
+    order_wait_seconds: Annotated[float, Field(ge=0)] = 2.0
     fulfilment_batch_shipments_max: Positive = 100
     tracking_silence_seconds: Seconds = 30.0
     carrier_webhook_retention_seconds: Positive = 30 * 86400
