@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import asyncpg
 import pytest
 import pytest_asyncio
 
-from flashorder.infra.postgres.pool import Pool, connect_postgres
+from flashorder.infra.postgres.pool import Pool
 from flashorder.kernel.identifiers import new_id
 
 
-@pytest_asyncio.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    pool = await connect_postgres(database_url)
+@pytest_asyncio.fixture(autouse=True)
+async def two_products(pool: Pool) -> None:
     await pool.execute(
         "INSERT INTO products (sku, name, unit_price_amount, currency) "
         "VALUES ('A-1', 'Lantern', 339, 'GBP'), ('B-2', 'Bottle', 255, 'GBP')"
     )
-    yield pool
-    await pool.close()
 
 
 async def move(pool: Pool, *rows: tuple[str, str, int]) -> None:
