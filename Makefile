@@ -1,0 +1,61 @@
+# The doors of this checkout. `make help` lists them.
+
+PYTHON ?= python3
+BIN := .venv/bin
+TEST_WORKERS ?= auto
+ARGS ?=
+
+# UPGRADE=1 takes the newest versions; without it a lock moves only as far as pyproject.toml does.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate $(if $(UPGRADE),--upgrade)
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev run loadtest test check lint types imports containers lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: ## make .venv with what flashorder needs to run
+	@$(PYTHON) deploy/bootstrap.py run
+
+install-dev: ## make .venv with the tools of check and test as well
+	@$(PYTHON) deploy/bootstrap.py dev
+
+run: install ## install what changed, then start everything; ARGS go to `flashorder up`
+	@exec $(BIN)/flashorder up $(ARGS)
+
+loadtest: ## drive load at a running flashorder, then verify; ARGS go to `flashorder loadtest`
+	@$(PYTHON) deploy/bootstrap.py loadtest
+	@exec $(BIN)/flashorder loadtest $(ARGS)
+
+test: install-dev ## run the tests; ARGS go to pytest
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --maxprocesses 4 $(ARGS)
+
+check: lint types imports containers ## everything that can be said without running the service
+
+lint: install-dev ## ruff: rules and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: install-dev ## mypy, strict
+	$(BIN)/mypy --strict flashorder
+
+imports: install-dev ## the contract of which room may import which
+	$(BIN)/lint-imports
+
+containers: install-dev ## docker-compose.yml against its schema, Dockerfile against hadolint
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/hadolint Dockerfile
+
+lock: install-dev ## write requirements/*.lock anew from pyproject.toml; UPGRADE=1 for the newest
+	$(LOCK) --extra build --output-file requirements/run.lock pyproject.toml
+	$(LOCK) --extra build --extra loadtest --constraint requirements/run.lock \
+		--output-file requirements/loadtest.lock pyproject.toml
+	$(LOCK) --extra build --extra loadtest --extra dev --constraint requirements/loadtest.lock \
+		--output-file requirements/dev.lock pyproject.toml
+	$(LOCK) --no-deps --output-file requirements/embedded.lock requirements/embedded.in
+
+clean: ## remove .venv and caches; the data folder stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf build dist flashorder.egg-info
+	find flashorder tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +
