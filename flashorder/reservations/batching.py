@@ -106,6 +106,11 @@ class Batcher:
         """Purchases that wait for a batch."""
         return len(self._queue)
 
+    @property
+    def store_is_away(self) -> bool:
+        """Whether the store did not answer the last batch, and has not come back since."""
+        return self._away
+
     async def submit(self, purchase: Purchase) -> Verdict:
         """The store's word on ``purchase``, after it has fsynced whatever it took."""
         if self._away or self._stopped:

@@ -1,0 +1,118 @@
+"""Each script's header is its contract: held against its code, the key names and the enums."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import fields
+
+import pytest
+
+from flashorder.infra.redis import keys
+from flashorder.infra.redis.scripts import load_script, script_folder
+from flashorder.reservations.holds import RECLAIM_CODES, RELEASE_CODES
+from flashorder.reservations.records import Purchase, ReserveCode
+from flashorder.sales.front.scripts import (
+    CHANGE_CODES,
+    OPEN_CODES,
+    RESTORE_CODES,
+    TOP_UP_CODES,
+)
+
+SCRIPTS = sorted(
+    entry.name.removesuffix(".lua")
+    for entry in script_folder().iterdir()
+    if entry.name.endswith(".lua")
+)
+CODES = {
+    "reserve": {code.name: code.value for code in ReserveCode},
+    "release": {outcome.name: code for code, outcome in RELEASE_CODES.items()},
+    "reclaim": {outcome.name: code for code, outcome in RECLAIM_CODES.items()},
+    "open_sale": {outcome.name: code for code, outcome in OPEN_CODES.items()},
+    "change_sale": {outcome.name: code for code, outcome in CHANGE_CODES.items()},
+    "top_up": {outcome.name: code for code, outcome in TOP_UP_CODES.items()},
+    "restore": {outcome.name: code for code, outcome in RESTORE_CODES.items()},
+}
+
+
+def header(name: str) -> str:
+    source = load_script(name).source
+    return source[: re.search(r"^(?!--)", source, re.MULTILINE).start()]
+
+
+def code(name: str) -> str:
+    source = load_script(name).source[len(header(name)) :]
+    return "\n".join(line.split(" --")[0] for line in source.splitlines())
+
+
+def known_templates() -> dict[str, str]:
+    sale_id = uuid.UUID(int=0)
+    sale = keys.sale_keys(0, sale_id)
+    names = {field.name: getattr(sale, field.name) for field in fields(sale)}
+    names |= {"intents": keys.intents(0), "sales": keys.sales(0)}
+    return {
+        name: key.replace("{s0}", "{sN}").replace(str(sale_id), "<sale_id>")
+        for name, key in names.items()
+    }
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_part_of_the_contract_is_there(name: str) -> None:
+    text = header(name)
+    assert text.startswith(f"-- {name}.lua\n")
+    for part in ("Purpose", "Returns", "Writes", "Invariant", "Complexity"):
+        assert re.search(rf"^-- {part}: ", text, re.MULTILINE), f"{name} does not say its {part}"
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_keys_are_the_ones_of_keys_py_and_all_are_used(name: str) -> None:
+    declared = re.findall(r"^-- KEYS\[(\d+)\] (\w+) +(\S+) +(hash|set|stream)$", header(name), re.M)
+    assert [int(number) for number, *_ in declared] == list(range(1, len(declared) + 1))
+    templates = known_templates()
+    for _, key_name, template, _ in declared:
+        assert templates[key_name] == template
+    used = {int(number) for number in re.findall(r"KEYS\[(\d+)\]", code(name))}
+    if "for i = 2, #KEYS" in code(name):  # open_sale frees a whole generation
+        used |= set(range(2, len(declared) + 1))
+    assert used == set(range(1, len(declared) + 1)), f"{name}: keys declared and used differ"
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_no_script_builds_a_key(name: str) -> None:
+    first_arguments = re.findall(r"redis\.call\('[A-Z]+', *([^,)]+)", code(name))
+    for argument in first_arguments:
+        assert re.fullmatch(r"\w+_key|KEYS\[\w+\]|'STREAM'", argument.strip()), argument
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_arguments_are_declared_in_order_and_read(name: str) -> None:
+    text = header(name)
+    fixed = [int(number) for number in re.findall(r"^-- ARGV\[(\d+)\] ", text, re.M)]
+    assert fixed == list(range(1, len(fixed) + 1))
+    repeated = re.findall(r"^-- ARGV\[(\d+)\+(\d+)i\] ", text, re.M)
+    if repeated:
+        strides = {int(stride) for _, stride in repeated}
+        assert strides == {len(repeated)}
+        first = len(fixed) + 1
+        assert [int(start) for start, _ in repeated] == list(range(first, first + len(repeated)))
+        assert f"STRIDE, FIRST = {len(repeated)}, {first}" in code(name)
+    read = {int(number) for number in re.findall(r"ARGV\[(\d+)\]", code(name))}
+    assert read == set(fixed), f"{name}: arguments declared and read differ"
+
+
+@pytest.mark.parametrize("name", sorted(CODES))
+def test_codes_are_those_of_the_enum(name: str) -> None:
+    returns = header(name).split("-- Returns: ")[1].split("-- Writes: ")[0]
+    declared = {
+        word: int(number) for number, word in re.findall(r"^-- +(\d+) ([A-Z_]+)\b", returns, re.M)
+    }
+    assert declared == CODES[name]
+
+
+def test_every_script_has_a_check_of_its_codes() -> None:
+    assert set(SCRIPTS) - set(CODES) == {"snapshot"}  # which returns a reading
+
+
+def test_a_purchase_has_the_stride_of_the_script() -> None:
+    purchase = Purchase(uuid.uuid4(), 1, b"t" * 10, b"p" * 6, b"f" * 8, b"b" * 16, "SKU", 1)
+    assert f"STRIDE, FIRST = {len(purchase.arguments())}, 3" in code("reserve")
