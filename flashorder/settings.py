@@ -89,7 +89,6 @@ class Settings(BaseSettings):
     payment_capture: Annotated[str, Field(pattern="^(automatic|manual)$")] = "automatic"
     payment_batch_max: Positive = 100
     payment_webhook_retention_seconds: Seconds = 30 * 86400.0
-    payment_webhook_url: str | None = None
     provider_timeout_seconds: Seconds = 10.0
     provider_connections_max: Positive = 100
     provider_calls_max: Positive = 8
