@@ -17,6 +17,7 @@ from flashorder.kernel.identifiers import (
     request_fingerprint,
     shard_of,
 )
+from flashorder.reservations.admission import Admission
 from flashorder.reservations.batching import Batcher
 from flashorder.reservations.ports import AcceptedPurchase
 from flashorder.reservations.records import Purchase, PurchaseRecord, ReserveCode, Verdict
@@ -47,12 +48,14 @@ class Reservations:
         redis: Redis,
         directory: Directory,
         batchers: Sequence[Batcher],
+        admission: Admission,
         *,
         secret: bytes,
     ) -> None:
         self._redis = redis
         self._directory = directory
         self._batchers = batchers
+        self._admission = admission
         self._secret = secret
 
     async def find_sale(self, sale_id: uuid.UUID) -> FrontSale:
@@ -78,6 +81,7 @@ class Reservations:
 
         Raises ``InvalidInput`` (``idempotency_key_reused``), ``Overloaded``, ``StoreUnavailable``.
         """
+        self._admission.check()
         buyer = buyer_id.bytes
         address = address_id.bytes if address_id else b""
         purchase = Purchase(
