@@ -1,0 +1,167 @@
+"""Run reconciliations, and put right what they found when an operator asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from typing import Any
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+from flashorder.inventory.reconciliation.model import (
+    Correction,
+    Reconciliation,
+    Verdict,
+    correction_quantity,
+    judge,
+    needs_second,
+)
+from flashorder.inventory.reconciliation.reading import Reader
+from flashorder.inventory.reconciliation.store import ReconciliationStore
+from flashorder.kernel.clock import utc_now
+from flashorder.kernel.errors import InvalidState
+from flashorder.kernel.identifiers import new_id
+from flashorder.sales.front import SaleFront
+
+log = structlog.get_logger(__name__)
+CORRECTIONS_MAX = 1000
+READING_AGE_SECONDS_MAX = 600.0
+
+DRIFT_UNITS = Gauge(
+    "flashorder_stock_drift_units",
+    "Units that nothing in flight explains, by the last reconciliation",
+)
+FINISHED_AT = Gauge(
+    "flashorder_reconciliation_finished_timestamp_seconds",
+    "Unix time when the last reconciliation of this process finished; its age is time() minus it",
+)
+RUNS = Counter("flashorder_reconciliations_total", "Reconciliations by what they said", ["status"])
+
+
+class ReconciliationService:
+    """``agreement_pause_seconds`` lies between the two readings, for what is in flight to land.
+
+    Every method raises ``StoreUnavailable`` or ``DatabaseUnavailable`` when a store is away.
+    """
+
+    def __init__(
+        self,
+        store: ReconciliationStore,
+        reader: Reader,
+        front: SaleFront,
+        *,
+        agreement_pause_seconds: float = 1.0,
+    ) -> None:
+        self._store = store
+        self._reader = reader
+        self._front = front
+        self._agreement_pause_seconds = agreement_pause_seconds
+
+    async def run(
+        self,
+        *,
+        cause: str,
+        requested_by: uuid.UUID | None = None,
+        sale_id: uuid.UUID | None = None,
+    ) -> Reconciliation:
+        """Hold both stores against each other, keep the result, change nothing else."""
+        started_at = utc_now()
+        first = await self._reader.read(sale_id)
+        second = first
+        if needs_second(first):
+            await asyncio.sleep(self._agreement_pause_seconds)
+            second = await self._reader.read(sale_id)
+        run = Reconciliation(
+            new_id(),
+            cause,
+            requested_by,
+            started_at,
+            max(utc_now(), started_at),
+            tuple(judge(first.get(item), reading) for item, reading in second.items()),
+        )
+        await self._store.add(run)
+        self._tell(run)
+        return run
+
+    async def correct(self, reconciliation_id: uuid.UUID) -> list[Correction]:
+        """Adjust the front by the drifts that a run found; each is promised here first.
+
+        Called again, it writes nothing new and tells the front again what it may have missed.
+        Raises ``NotFound``, and ``InvalidState`` when the run is too old to act on.
+        """
+        run = await self._store.find(reconciliation_id)
+        done = await self._store.corrections_of(reconciliation_id)
+        if not done:
+            self._check_fresh(run)
+            await self._store.promise(run, _corrections(run))
+        await self.finish_corrections()
+        return await self._store.corrections_of(reconciliation_id)
+
+    async def finish_corrections(self) -> int:
+        """Tell the front every promised correction that it has not answered; how many."""
+        waiting = await self._store.unanswered(CORRECTIONS_MAX)
+        for each in waiting:
+            outcome = await self._front.top_up(
+                each.sale_id, each.generation, each.correction_id, each.sku, each.quantity
+            )
+            await self._store.answer(each, outcome)
+            log.warning(
+                "stock_corrected",
+                sale_id=str(each.sale_id),
+                sku=each.sku,
+                quantity=each.quantity,
+                outcome=outcome,
+            )
+        return len(waiting)
+
+    async def find(self, reconciliation_id: uuid.UUID) -> tuple[Reconciliation, list[Correction]]:
+        """One run with what it led to; raises ``NotFound``."""
+        run = await self._store.find(reconciliation_id)
+        return run, await self._store.corrections_of(reconciliation_id)
+
+    async def page(self, below: uuid.UUID | None, limit: int) -> list[dict[str, Any]]:
+        """Heads of runs, newest first, below a run's id."""
+        return await self._store.page(below, limit)
+
+    async def prune(self, retention_seconds: float, limit: int) -> int:
+        """Forget balanced runs that are old; how many."""
+        return await self._store.prune(retention_seconds, limit)
+
+    def _check_fresh(self, run: Reconciliation) -> None:
+        age_seconds = (utc_now() - run.finished_at).total_seconds()
+        if age_seconds > READING_AGE_SECONDS_MAX:
+            raise InvalidState(
+                f"this reconciliation is {age_seconds:.0f} s old: run another, and correct that",
+                code="reconciliation_stale",
+            )
+
+    def _tell(self, run: Reconciliation) -> None:
+        DRIFT_UNITS.set(run.drift_units)
+        FINISHED_AT.set(time.time())
+        RUNS.labels(run.status).inc()
+        for item in run.items:
+            if item.verdict in (Verdict.DRIFTING, Verdict.FRONT_MISSING):
+                log.error(
+                    "stock_drift",
+                    sale_id=str(item.reading.sale_id),
+                    sku=item.reading.sku,
+                    verdict=item.verdict,
+                    drift_units=item.drift,
+                )
+
+
+def _corrections(run: Reconciliation) -> list[Correction]:
+    return [
+        Correction(
+            new_id(),
+            run.reconciliation_id,
+            item.reading.sale_id,
+            item.reading.sku,
+            item.reading.generation,
+            correction_quantity(item),
+        )
+        for item in run.items
+        if correction_quantity(item)
+    ]

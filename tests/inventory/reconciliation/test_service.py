@@ -1,0 +1,118 @@
+"""A drift is told when two readings agree, and put right once when somebody asks for it."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from flashorder.inventory.reconciliation.model import Verdict
+from flashorder.inventory.reconciliation.service import DRIFT_UNITS
+from flashorder.kernel.errors import InvalidState, NotFound
+from tests.inventory.reconciliation.desk import Desk
+
+
+async def corrections(desk: Desk) -> int:
+    return int(await desk.pool.fetchval("SELECT count(*) FROM stock_corrections"))
+
+
+async def test_a_balanced_run_is_kept_and_read_back(desk: Desk) -> None:
+    await desk.buy(2)
+    run = await desk.service.run(cause="test", requested_by=uuid.uuid4())
+    assert run.status == "balanced"
+    found, none = await desk.service.find(run.reconciliation_id)
+    assert none == []
+    assert found.items[0].reading.in_stream == 2
+    assert found.items[0].reading.available == 98
+    assert [row["reconciliation_id"] for row in await desk.service.page(None, 10)] == [
+        run.reconciliation_id
+    ]
+    assert await desk.service.page(run.reconciliation_id, 10) == []
+
+
+@pytest.mark.parametrize("lost", [3, -3])
+async def test_a_drift_is_corrected_once(desk: Desk, lost: int) -> None:
+    await desk.buy()
+    await desk.lose(lost)
+    run = await desk.service.run(cause="test")
+    assert (run.status, run.drift_units, run.items[0].drift) == ("drifting", 3, -lost)
+    assert DRIFT_UNITS._value.get() == 3
+    assert await desk.available() == 99 - lost, "finding it changes nothing"
+
+    (done,) = await desk.service.correct(run.reconciliation_id)
+    assert (done.quantity, done.outcome) == (lost, "applied")
+    assert await desk.available() == 99
+    assert await desk.service.correct(run.reconciliation_id) == [done], "again: nothing new"
+    assert await desk.available() == 99
+
+    after = await desk.service.run(cause="test")
+    assert after.status == "balanced"
+    assert await desk.service.correct(after.reconciliation_id) == []
+    assert await corrections(desk) == 1
+
+
+async def test_two_runs_that_saw_the_same_drift_correct_it_once(desk: Desk) -> None:
+    await desk.lose(3)
+    runs = [await desk.service.run(cause="test") for _ in range(2)]
+    for run in runs:
+        await desk.service.correct(run.reconciliation_id)
+    assert await desk.available() == 100
+    assert await corrections(desk) == 1
+
+
+async def test_a_correction_cut_short_is_finished_once(desk: Desk) -> None:
+    await desk.lose(3)
+    run = await desk.service.run(cause="test")
+    await desk.service.correct(run.reconciliation_id)
+    await desk.pool.execute(
+        "UPDATE stock_corrections SET outcome = NULL, applied_at = NULL"
+    )  # the answer was lost with the process that waited for it
+    assert (await desk.service.run(cause="test")).status == "balanced", "it may be in flight"
+    assert await desk.service.finish_corrections() == 1
+    assert await desk.service.finish_corrections() == 0
+    assert await desk.available() == 100
+
+
+async def test_a_sale_that_the_front_lost_is_told(desk: Desk) -> None:
+    await desk.redis.delete(*desk.keys.all())
+    run = await desk.service.run(cause="test")
+    assert [item.verdict for item in run.items] == [Verdict.FRONT_MISSING]
+    assert run.status == "drifting"
+    assert await desk.service.correct(run.reconciliation_id) == []
+
+
+async def test_another_generation_at_the_front_proves_nothing(desk: Desk) -> None:
+    await desk.pool.execute("UPDATE sales SET generation = 2")
+    run = await desk.service.run(cause="test")
+    assert run.status == "inconclusive"
+
+
+async def test_an_old_run_is_not_acted_on(desk: Desk) -> None:
+    await desk.lose(3)
+    run = await desk.service.run(cause="test")
+    await desk.pool.execute(
+        "UPDATE reconciliations SET started_at = 'epoch', finished_at = 'epoch'"
+    )
+    with pytest.raises(InvalidState):
+        await desk.service.correct(run.reconciliation_id)
+    with pytest.raises(NotFound):
+        await desk.service.correct(uuid.uuid4())
+    assert await corrections(desk) == 0
+
+
+async def test_old_balanced_runs_are_forgotten_but_the_newest(desk: Desk) -> None:
+    for _ in range(3):
+        await desk.service.run(cause="test")
+    await desk.lose(1)
+    drifting = await desk.service.run(cause="test")
+    await desk.service.correct(drifting.reconciliation_id)
+    newest = await desk.service.run(cause="test")
+    await desk.pool.execute(
+        "UPDATE reconciliations SET started_at = 'epoch', finished_at = 'epoch'"
+    )
+    assert await desk.service.prune(60.0, 100) == 3
+    left = await desk.service.page(None, 10)
+    assert [row["reconciliation_id"] for row in left] == [
+        newest.reconciliation_id,
+        drifting.reconciliation_id,
+    ]
