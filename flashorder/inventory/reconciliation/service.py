@@ -8,7 +8,7 @@ import uuid
 from typing import Any
 
 import structlog
-from prometheus_client import Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from flashorder.inventory.reconciliation.model import (
     Correction,
@@ -29,15 +29,35 @@ log = structlog.get_logger(__name__)
 CORRECTIONS_MAX = 1000
 READING_AGE_SECONDS_MAX = 600.0
 
-DRIFT_UNITS = Gauge(
-    "flashorder_stock_drift_units",
-    "Units that nothing in flight explains, by the last reconciliation",
-)
-FINISHED_AT = Gauge(
-    "flashorder_reconciliation_finished_timestamp_seconds",
-    "Unix time when the last reconciliation of this process finished; its age is time() minus it",
-)
-RUNS = Counter("flashorder_reconciliations_total", "Reconciliations by what they said", ["status"])
+
+class ReconciliationMetrics:
+    """What Prometheus reads of the reconciliations of this process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.drift_units = Gauge(
+            "flashorder_stock_drift_units",
+            "Units that nothing in flight explains, by the last reconciliation",
+            registry=registry,
+        )
+        self.runs = Counter(
+            "flashorder_reconciliations",
+            "Reconciliations by what they said",
+            ["status"],
+            registry=registry,
+        )
+        self._finished_at = time.monotonic()
+        age = Gauge(
+            "flashorder_reconciliation_age_seconds",
+            "Since the last reconciliation finished, or since the start",
+            registry=registry,
+        )
+        age.set_function(lambda: time.monotonic() - self._finished_at)
+
+    def record(self, run: Reconciliation) -> None:
+        """One finished run."""
+        self.drift_units.set(run.drift_units)
+        self.runs.labels(run.status).inc()
+        self._finished_at = time.monotonic()
 
 
 class ReconciliationService:
@@ -51,12 +71,14 @@ class ReconciliationService:
         store: ReconciliationStore,
         reader: Reader,
         front: SaleFront,
+        metrics: ReconciliationMetrics,
         *,
         agreement_pause_seconds: float = 1.0,
     ) -> None:
         self._store = store
         self._reader = reader
         self._front = front
+        self._metrics = metrics
         self._agreement_pause_seconds = agreement_pause_seconds
 
     async def run(
@@ -138,9 +160,7 @@ class ReconciliationService:
             )
 
     def _tell(self, run: Reconciliation) -> None:
-        DRIFT_UNITS.set(run.drift_units)
-        FINISHED_AT.set(time.time())
-        RUNS.labels(run.status).inc()
+        self._metrics.record(run)
         for item in run.items:
             if item.verdict in (Verdict.DRIFTING, Verdict.FRONT_MISSING):
                 log.error(

@@ -6,13 +6,17 @@ import os
 import uuid
 from datetime import UTC, datetime
 
+from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from flashorder.infra.postgres.pool import Pool
 from flashorder.infra.redis import keys
 from flashorder.infra.redis.scripts import load_script
 from flashorder.inventory.reconciliation.reading import Reader
-from flashorder.inventory.reconciliation.service import ReconciliationService
+from flashorder.inventory.reconciliation.service import (
+    ReconciliationMetrics,
+    ReconciliationService,
+)
 from flashorder.inventory.reconciliation.store import ReconciliationStore
 from flashorder.inventory.reconciliation.stream import GROUP, parse_entry_id
 from flashorder.kernel.identifiers import order_id_prefix
@@ -36,9 +40,14 @@ class Desk:
         self.front = SaleFront(redis, 1)
         self.holds = StoreHolds(redis, 1)
         self.keys = keys.sale_keys(0, self.sale_id)
+        self.registry = CollectorRegistry()
         self.reader = Reader(pool, redis, self.front, 1)
         self.service = ReconciliationService(
-            ReconciliationStore(pool), self.reader, self.front, agreement_pause_seconds=0.01
+            ReconciliationStore(pool),
+            self.reader,
+            self.front,
+            ReconciliationMetrics(self.registry),
+            agreement_pause_seconds=0.01,
         )
 
     async def open(self) -> None:

@@ -7,7 +7,6 @@ import uuid
 import pytest
 
 from flashorder.inventory.reconciliation.model import Verdict
-from flashorder.inventory.reconciliation.service import DRIFT_UNITS
 from flashorder.kernel.errors import InvalidState, NotFound
 from tests.inventory.reconciliation.desk import Desk
 
@@ -36,7 +35,8 @@ async def test_a_drift_is_corrected_once(desk: Desk, lost: int) -> None:
     await desk.lose(lost)
     run = await desk.service.run(cause="test")
     assert (run.status, run.drift_units, run.items[0].drift) == ("drifting", 3, -lost)
-    assert DRIFT_UNITS._value.get() == 3
+    assert desk.registry.get_sample_value("flashorder_stock_drift_units") == 3
+    assert desk.registry.get_sample_value("flashorder_reconciliation_age_seconds") < 60
     assert await desk.available() == 99 - lost, "finding it changes nothing"
 
     (done,) = await desk.service.correct(run.reconciliation_id)
