@@ -38,7 +38,7 @@ class Migration:
 
 def shipped_migrations() -> list[Migration]:
     """The migrations that this version of flashorder brings, in order."""
-    folder = resources.files(__package__) / "migrations"
+    folder = resources.files(__package__)
     found = [
         Migration(int(name[:4]), name[5:-4], (folder / name).read_text(encoding="utf-8"))
         for name in sorted(entry.name for entry in folder.iterdir())
