@@ -83,6 +83,11 @@ class Settings(BaseSettings):
     consumer_batch_entries_max: Positive = 500
     consumer_claim_idle_seconds: Seconds = 5.0
     consumer_name: str | None = None
+    consumer_block_seconds: Seconds = 0.5
+    consumer_upkeep_seconds: Seconds = 1.0
+    order_streams_max: Positive = 5_000
+    order_stream_poll_seconds: Seconds = 0.2
+    order_stream_heartbeat_seconds: Seconds = 15.0
     payment_window_seconds: Positive = 900
     payment_silence_seconds: Seconds = 10.0
     payment_attempts_max: Positive = 10
@@ -98,6 +103,9 @@ class Settings(BaseSettings):
     carrier_webhook_retention_seconds: Positive = 30 * 86400
     completion_delay_seconds: Annotated[float, Field(ge=0)] = 14 * 86400
     outbox_batch_events_max: Positive = 200
+    outbox_handlers_max: Positive = 16
+    outbox_poll_seconds: Seconds = 0.05
+    outbox_lease_seconds: Seconds = 30.0
     outbox_retention_seconds: Seconds = 7 * 86400.0
     reconciliation_interval_seconds: Seconds = 30.0
 
