@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from urllib.parse import quote
 
 from redis.asyncio import Redis
@@ -16,23 +13,23 @@ from redis.exceptions import RedisError
 
 from flashorder.infra.embedded.binaries import ServerBinary, find_store_binary
 from flashorder.infra.embedded.data_folder import DataFolder, kept_password, write_private
-from flashorder.infra.embedded.errors import PortTaken
 from flashorder.infra.embedded.leftovers import end_leftovers
-from flashorder.infra.embedded.ports import LOOPBACK, free_port, is_free
-from flashorder.infra.embedded.process import ServerCommand, ServerProcess
+from flashorder.infra.embedded.ports import LOOPBACK
+from flashorder.infra.embedded.process import ServerCommand
+from flashorder.infra.embedded.server import EmbeddedServer
 
 SOCKET_NAME = "valkey.sock"
 PROBE_TIMEOUT_SECONDS = 1.0
-START_ATTEMPTS_MAX = 3
 
 
-class EmbeddedStore:
+class EmbeddedStore(EmbeddedServer):
     """A store server in the data folder; its address after ``start``.
 
-    ``port`` None prefers the port of the last run, else takes a free one. ``maxmemory`` is in
-    Valkey's notation ("1gb"); beyond it writes are refused, nothing is ever evicted. A start
-    after a crash replays the append-only file, hence the generous time.
+    ``maxmemory`` is in Valkey's notation ("1gb"); beyond it writes are refused, nothing is ever
+    evicted. A start after a crash replays the append-only file, hence the generous time.
     """
+
+    role = "store"
 
     def __init__(
         self,
@@ -44,17 +41,16 @@ class EmbeddedStore:
         start_timeout_seconds: float = 60.0,
         stop_timeout_seconds: float = 10.0,
     ) -> None:
-        self.port = port
+        super().__init__(
+            folder,
+            port=port,
+            start_timeout_seconds=start_timeout_seconds,
+            stop_timeout_seconds=stop_timeout_seconds,
+        )
         self.maxmemory = maxmemory
         self.binary = binary
-        self.start_timeout_seconds = start_timeout_seconds
-        self.stop_timeout_seconds = stop_timeout_seconds
-        self._port_was_given = port is not None
-        self._folder = folder
         self._password = ""
         self._socket: Path | None = None
-        self._process: ServerProcess | None = None
-        self._turn = asyncio.Lock()
 
     @property
     def url(self) -> str:
@@ -67,86 +63,13 @@ class EmbeddedStore:
         assert self._socket is not None, "the store was never started"
         return f"unix://:{self._password}@{quote(str(self._socket))}?db=0"
 
-    @property
-    def pid(self) -> int:
-        """Process id of the running server."""
-        assert self._process is not None, "the store is not running"
-        return self._process.pid
+    async def _clear_the_way(self) -> None:
+        self.binary = self.binary or await find_store_binary()
+        folder = self._folder.store_folder
+        await end_leftovers(folder, signal.SIGTERM, self.stop_timeout_seconds)
 
-    @property
-    def running(self) -> bool:
-        """Whether the server is up."""
-        return self._process is not None and self._process.running
-
-    async def start(self) -> None:
-        """Start the server and return once it answers. Idempotent; restarts one that died.
-
-        Raises ``ServerBinaryMissing``, ``PortTaken``, ``ServerStartFailed``.
-        """
-        self._folder.require_open()
-        async with self._turn:
-            if self.running:
-                return
-            self.binary = self.binary or await find_store_binary()
-            await end_leftovers(
-                self._folder.store_folder, signal.SIGTERM, self.stop_timeout_seconds
-            )
-            for attempt in range(1, START_ATTEMPTS_MAX + 1):
-                try:
-                    await self._start_once(self.binary)
-                    return
-                except PortTaken:
-                    if self._port_was_given or attempt == START_ATTEMPTS_MAX:
-                        raise
-
-    async def stop(self) -> None:
-        """Stop the server, orderly if it can be done in time. Idempotent."""
-        async with self._turn:
-            if self._process is not None:
-                await self._process.stop(self.stop_timeout_seconds)
-                self._process = None
-
-    async def wait(self) -> int:
-        """Exit code, once the server has ended."""
-        assert self._process is not None, "the store is not running"
-        return await self._process.wait()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.stop()
-
-    async def _start_once(self, binary: ServerBinary) -> None:
-        self.port = self._choose_port()
-        process = await ServerProcess.spawn(self._prepare(binary, self.port))
-        try:
-            await process.become_ready(
-                lambda: self._answers(process.pid), self.start_timeout_seconds
-            )
-        except BaseException as error:
-            await process.kill()
-            if "Address already in use" in process.log_of_this_start():
-                raise PortTaken("the store", self.port) from error
-            raise
-        self._process = process
-        self._folder.record_endpoints(redis_url=self.url, redis_port=self.port)
-
-    def _choose_port(self) -> int:
-        if self._port_was_given:
-            assert self.port is not None
-            if not is_free(self.port):
-                raise PortTaken("the store", self.port)
-            return self.port
-        return free_port(self.port or self._folder.endpoints().redis_port)
-
-    def _prepare(self, binary: ServerBinary, port: int) -> ServerCommand:
+    async def _command(self, port: int) -> ServerCommand:
+        assert self.binary is not None
         folder = self._folder.store_folder
         self._password = kept_password(folder / "password")
         self._socket = self._folder.socket_folder(folder, SOCKET_NAME) / SOCKET_NAME
@@ -156,12 +79,18 @@ class EmbeddedStore:
         write_private(configuration, self._configuration(port, self._socket).encode())
         return ServerCommand(
             name="Valkey",
-            argv=(str(binary.path), configuration.name),
+            argv=(str(self.binary.path), configuration.name),
             folder=folder,
             log_file=self._folder.fresh_log("valkey"),
             pid_file=folder / "valkey.pid",
             stop_signal=signal.SIGTERM,
         )
+
+    def _last_port(self) -> int | None:
+        return self._folder.endpoints().redis_port
+
+    def _record_endpoint(self) -> None:
+        self._folder.record_endpoints(redis_url=self.url, redis_port=self.port)
 
     def _configuration(self, port: int, socket: Path) -> str:
         return "\n".join(
@@ -192,7 +121,8 @@ class EmbeddedStore:
             retry=Retry(NoBackoff(), 0),
         )
         try:
-            # INFO is answered while the data is still being loaded; PING is not.
+            # PING is refused while the data is still being loaded; INFO is not, and tells
+            # whether it is our server that answers here.
             await client.ping()
             server = await client.info("server")
         except (RedisError, OSError):
