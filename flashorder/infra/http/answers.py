@@ -90,10 +90,9 @@ class Answer(web.StreamResponse):
         """The header lines beside those that every answer has."""
         return self._lines
 
-    def with_lines(self, lines: str) -> Answer:
-        """The same answer with more header lines."""
+    def add_lines(self, lines: str) -> None:
+        """Say more in the head, before it is written."""
         self._lines += lines
-        return self
 
     @property
     def keep_alive(self) -> bool | None:
@@ -114,6 +113,10 @@ class Answer(web.StreamResponse):
         """Bytes of the body."""
         return len(self._content)
 
+    def whole(self) -> bytes:
+        """Everything as HTTP/1.1 wants it, for a connection without a request."""
+        return self._bytes("GET", http_1_0=False)
+
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Write everything. ``ConnectionResetError`` when the client has gone."""
         if self._written:
@@ -126,7 +129,7 @@ class Answer(web.StreamResponse):
             not request.keep_alive or getattr(request.protocol, "closing", False)
         ):
             self._stays_open = False
-        transport.write(self._bytes(request))
+        transport.write(self._bytes(request.method, http_1_0=request.version <= HttpVersion10))
         if request.protocol.writing_paused:
             await self._drain(request, transport)
         return None
@@ -135,10 +138,10 @@ class Answer(web.StreamResponse):
         """Nothing is left to be written."""
         assert not data, "an Answer is whole from the beginning"
 
-    def _bytes(self, request: web.BaseRequest) -> bytes:
+    def _bytes(self, method: str, *, http_1_0: bool) -> bytes:
         if not self._stays_open:
             connection = "Connection: close\r\n"
-        elif request.version <= HttpVersion10:
+        elif http_1_0:
             connection = "Connection: keep-alive\r\n"
         else:
             connection = ""
@@ -155,7 +158,7 @@ class Answer(web.StreamResponse):
             f"HTTP/1.1 {_STATUS_LINES[status]}\r\n{described}Date: {_date.now()}\r\n"
             f"{connection}{self._lines}\r\n"
         ).encode("latin-1")
-        return head if request.method == "HEAD" or status in _BODYLESS else head + content
+        return head if method == "HEAD" or status in _BODYLESS else head + content
 
     async def _drain(self, request: web.BaseRequest, transport: asyncio.Transport) -> None:
         """Wait for a slow reader, but not for ever."""

@@ -91,8 +91,8 @@ class Endpoint:
     written itself.
 
     ``content_type`` is what a request body must be (``*/*``: anything), ``reply_content_type`` what
-    the answer is; a type other than JSON wants ``bytes`` as the reply's body. ``raw_body`` hands the
-    bytes over as they came. ``body_bytes_max`` overrides the settings' bound for this call.
+    the answer is; a type other than JSON wants ``bytes`` as the reply's body. ``raw_body`` hands
+    over the bytes as they came. ``body_bytes_max`` overrides the settings' bound for this call.
     """
 
     method: str

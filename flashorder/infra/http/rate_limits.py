@@ -49,7 +49,7 @@ class RateLimit:
         now = self._clock()
         full_at = self._full_at.get(key, now)
         full_at = (full_at if full_at > now else now) + self._interval_seconds
-        # A billionth of a second of grace: the sum of ``burst`` intervals is not exactly the window.
+        # A nanosecond of grace: the sum of ``burst`` intervals is not exactly the window.
         spare_seconds = self._window_seconds - (full_at - now) + 1e-9
         if spare_seconds < 0:
             raise RateLimited(retry_after_seconds=-spare_seconds)

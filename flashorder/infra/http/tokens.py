@@ -1,10 +1,10 @@
 """Bearer tokens: JSON Web Tokens (RFC 7519), HS256, of one issuer, which is this deployment.
 
-The header is one constant: a token with any other (``alg`` none, RS256, a ``kid``) is refused before
-anything in it is read, so there is no algorithm to be confused about. The signature is compared in
-its encoded form, so a token has one spelling. A verification costs about 5 µs, a fifth of a general
-library's, which counts when every buyer of a sale comes for the first time in the same second; a
-token once verified is remembered until it expires, and costs a look-up from then on.
+The header is one constant: a token with any other (``alg`` none, RS256, a ``kid``) is refused
+before anything in it is read, so there is no algorithm to be confused about. The signature is
+compared in its encoded form, so a token has one spelling. A verification costs a fifth of what a
+general library takes, which counts when every buyer of a sale comes for the first time in the same
+second; a token once verified is remembered until it expires, and is a look-up from then on.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class Authenticator:
         self._revoked |= {session_id}
 
     def caller(self, authorization: str | None) -> Caller:
-        """Who calls. ``Unauthenticated``: ``unauthenticated``, ``token_invalid``, ``token_expired``."""
+        """Who calls; ``Unauthenticated`` as ``unauthenticated``, ``token_invalid``/``_expired``."""
         if authorization is None:
             raise Unauthenticated()
         now_seconds = self._clock()

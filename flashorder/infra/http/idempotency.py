@@ -1,0 +1,186 @@
+"""The first answer again: idempotent calls that PostgreSQL decides.
+
+A key belongs to its caller. Whoever inserts it holds a lease and does the work; the same request
+meanwhile is told to wait (409), another request under the key is refused (422), and once there is
+an answer everybody gets that one. A holder that crashed leaves a lease that runs out, and the next
+one does the work again: the rooms' own guards then decide what is left to do.
+
+Remembered are answers that would be the same again. Not remembered, so that the key can be used
+again: failures (5xx), and refusals that only time or a new token mend (401, 408, 423, 425, 429).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import structlog
+
+from flashorder.infra.http.answers import Answer
+from flashorder.infra.jobs import Job
+from flashorder.infra.postgres.pool import Pool, database_failures
+from flashorder.infra.postgres.sql import load_sql
+from flashorder.kernel.errors import (
+    Conflict,
+    InvalidInput,
+    MalformedRequest,
+    Overloaded,
+    Unavailable,
+)
+
+log = structlog.get_logger(__name__)
+
+KEY_CHARACTERS_MAX: Final = 255
+REPLAYED: Final = "Idempotency-Replayed: true\r\n"
+FORGOTTEN_KEYS_MAX: Final = 1000
+_NOT_REMEMBERED: Final = frozenset({401, 408, 423, 425, 429})
+# The work must be over before the lease is: what is left is for writing the answer down.
+_WORKING_SHARE_OF_LEASE: Final = 0.75
+
+
+def checked_key(value: str | None) -> str:
+    """The Idempotency-Key header; ``idempotency_key_missing`` or ``idempotency_key_invalid``."""
+    if not value:
+        raise MalformedRequest(
+            "This call needs an Idempotency-Key header.", code="idempotency_key_missing"
+        )
+    if len(value) > KEY_CHARACTERS_MAX or not (value.isascii() and value.isprintable()):
+        raise MalformedRequest(
+            f"An Idempotency-Key is 1 to {KEY_CHARACTERS_MAX} printable ASCII characters.",
+            code="idempotency_key_invalid",
+        )
+    return value
+
+
+def fingerprint_of(method: str, path: str, body: bytes) -> bytes:
+    """16 bytes that tell one request of a caller from another; ``body`` is canonical."""
+    return hashlib.blake2b(f"{method} {path}\n".encode() + body, digest_size=16).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to do the work of a key until ``locked_until``, which also identifies it."""
+
+    caller_id: uuid.UUID
+    key: str
+    locked_until: datetime
+
+
+class IdempotencyStore:
+    """Keys and first answers in PostgreSQL."""
+
+    def __init__(self, pool: Pool, *, lease_seconds: float = 60.0) -> None:
+        self._pool = pool
+        self.lease_seconds = lease_seconds
+        self._sql = load_sql("flashorder.infra.http")
+
+    async def claim(self, caller_id: uuid.UUID, key: str, fingerprint: bytes) -> Lease | Answer:
+        """A lease to do the work, or the answer that there already is.
+
+        Raises ``Conflict`` (``idempotency_in_flight``) and ``InvalidInput``
+        (``idempotency_key_reused``).
+        """
+        # A key that is freed between the two statements can be claimed at the second try.
+        for _ in range(3):
+            with database_failures():
+                async with self._pool.acquire() as connection:
+                    locked_until = await connection.fetchval(
+                        self._sql["claim_key"], caller_id, key, fingerprint, self.lease_seconds
+                    )
+                    if locked_until is not None:
+                        return Lease(caller_id, key, locked_until)
+                    row = await connection.fetchrow(self._sql["read_key"], caller_id, key)
+            if row is None:
+                continue
+            if row["fingerprint"] != fingerprint:
+                raise InvalidInput(
+                    "This Idempotency-Key was used for another request.",
+                    code="idempotency_key_reused",
+                )
+            if row["status_code"] is not None:
+                return Answer(
+                    row["status_code"],
+                    row["body"],
+                    content_type=row["headers"]["content_type"],
+                    lines=row["headers"]["lines"] + REPLAYED,
+                )
+            raise Conflict(
+                "The first request with this Idempotency-Key is still in flight.",
+                code="idempotency_in_flight",
+                retry_after_seconds=min(1.0, row["locked_seconds"]),
+            )
+        raise Overloaded("This Idempotency-Key is being used by too many at once.")
+
+    async def remember(self, lease: Lease, answer: Answer) -> None:
+        """Keep ``answer`` as the first one."""
+        with database_failures():
+            await self._pool.execute(
+                self._sql["remember_answer"],
+                lease.caller_id,
+                lease.key,
+                lease.locked_until,
+                answer.status,
+                {"content_type": answer.media_type, "lines": answer.lines},
+                answer.content,
+            )
+
+    async def free(self, lease: Lease) -> None:
+        """Give the key back: nothing happened."""
+        with database_failures():
+            await self._pool.execute(
+                self._sql["free_key"], lease.caller_id, lease.key, lease.locked_until
+            )
+
+    async def forget(self, retention_seconds: float) -> int:
+        """Remove a bounded number of answers that are older; how many."""
+        with database_failures():
+            done = await self._pool.execute(
+                self._sql["forget_keys"], retention_seconds, FORGOTTEN_KEYS_MAX
+            )
+        return int(done.rpartition(" ")[2])
+
+
+async def answered_once(
+    store: IdempotencyStore,
+    caller_id: uuid.UUID,
+    key: str,
+    fingerprint: bytes,
+    work: Callable[[], Awaitable[Answer]],
+) -> Answer:
+    """Do ``work`` unless it was done before; its answer, or the first one again."""
+    claimed = await store.claim(caller_id, key, fingerprint)
+    if isinstance(claimed, Answer):
+        return claimed
+    try:
+        async with asyncio.timeout(store.lease_seconds * _WORKING_SHARE_OF_LEASE):
+            answer = await work()
+    except TimeoutError:
+        # Whether it took effect is not known, so the lease runs out on its own.
+        raise Unavailable("This took too long; ask again with the same key.") from None
+    await _settle(store, claimed, answer)
+    return answer
+
+
+async def _settle(store: IdempotencyStore, lease: Lease, answer: Answer) -> None:
+    """Remember or free. The work is done: when this fails, the caller still gets its answer."""
+    try:
+        if answer.status >= 500 or answer.status in _NOT_REMEMBERED:
+            await store.free(lease)
+        else:
+            await store.remember(lease, answer)
+    except Unavailable as error:
+        log.warning("idempotent_answer_not_settled", status=answer.status, error=repr(error))
+
+
+def jobs(store: IdempotencyStore, *, retention_seconds: float) -> list[Job]:
+    """Forgetting."""
+
+    async def forget() -> int:
+        return await store.forget(retention_seconds)
+
+    return [Job("forget_idempotency_keys", 60.0, forget)]

@@ -1,0 +1,206 @@
+"""The OpenAPI 3.1 document, made of the same records as the router."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from flashorder import __version__
+from flashorder.infra.http.bodies import may_be_empty
+from flashorder.infra.http.endpoint import ANY_ROLE, Endpoint
+from flashorder.infra.http.idempotency import KEY_CHARACTERS_MAX
+from flashorder.infra.http.problems import PROBLEM_JSON, Problem, title_of
+
+_PATH_NAME = re.compile(r"{([a-z_]+)(?::[^{}]*)?}")
+_REFERENCE: Final = "#/components/schemas/{name}"
+_PROBLEM: Final = {PROBLEM_JSON: {"schema": {"$ref": _REFERENCE.format(name="Problem")}}}
+_HEADERS: Final = {
+    "Retry-After": {
+        "description": "Seconds until it is worth asking again.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+}
+_DESCRIPTION: Final = """\
+Flash-sale orders: from the click to the parcel.
+
+Money is `{"amount", "currency"}` in minor units (ISO 4217). Times are RFC 3339 in UTC. Ids are
+opaque strings. Unknown fields are refused. Errors are problem details (RFC 9457): rely on `code`.
+Lists are pages: follow `next_cursor`, or the `Link` header."""
+
+
+def route_template(path: str) -> str:
+    """``/v1/orders/{order_id}``: a router's path without the patterns in it."""
+    return _PATH_NAME.sub(r"{\1}", path)
+
+
+def openapi_document(endpoints: Sequence[Endpoint], *, server_url: str = "/") -> dict[str, Any]:
+    """The document that describes exactly ``endpoints``."""
+    schemas, components = _schemas(endpoints)
+    paths: dict[str, Any] = {}
+    for endpoint in endpoints:
+        operations = paths.setdefault(route_template(endpoint.path), {})
+        operations[endpoint.method.lower()] = _operation(endpoint, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "flashorder",
+            "version": __version__,
+            "description": _DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": server_url}],
+        "tags": [{"name": tag} for tag in dict.fromkeys(each.tag for each in endpoints)],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+            },
+        },
+    }
+
+
+def problem_codes(endpoint: Endpoint) -> dict[int, list[str]]:
+    """Every problem that a call can meet, by status: the mechanism's and the endpoint's own."""
+    codes: dict[int, list[str]] = {}
+    for given in (_admission_problems(endpoint), _reading_problems(endpoint), endpoint.problems):
+        for status, more in given.items():
+            known = codes.setdefault(status, [])
+            known.extend(code for code in more if code not in known)
+    return dict(sorted(codes.items()))
+
+
+def _admission_problems(endpoint: Endpoint) -> dict[int, tuple[str, ...]]:
+    codes: dict[int, tuple[str, ...]] = {429: ("rate_limited",), 500: ("internal_error",)}
+    if endpoint.roles:
+        codes[401] = ("unauthenticated", "token_invalid", "token_expired")
+    if endpoint.roles and endpoint.roles != ANY_ROLE:
+        codes[403] = ("forbidden",)
+    if _PATH_NAME.search(endpoint.path):
+        codes[404] = ("not_found",)
+    return codes
+
+
+def _reading_problems(endpoint: Endpoint) -> dict[int, tuple[str, ...]]:
+    codes: defaultdict[int, tuple[str, ...]] = defaultdict(tuple)
+    if endpoint.body is not None or endpoint.raw_body:
+        codes[400] = ("malformed_request",)
+        codes[408] = ("request_timeout",)
+        codes[413] = ("payload_too_large",)
+        codes[415] = ("unsupported_media_type",)
+    if endpoint.body is not None or endpoint.query is not None:
+        codes[422] = ("invalid_input",)
+    if endpoint.idempotent or endpoint.idempotency_key:
+        codes[400] += ("idempotency_key_missing", "idempotency_key_invalid")
+        codes[422] += ("idempotency_key_reused",)
+    if endpoint.idempotent:
+        codes[409] = ("idempotency_in_flight",)
+        codes[503] = ("unavailable", "database_unavailable", "overloaded")
+    return codes
+
+
+def _operation(endpoint: Endpoint, schemas: dict[Any, Any]) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": _operation_id(endpoint),
+        "tags": [endpoint.tag],
+        "summary": endpoint.summary,
+        "description": _described(endpoint),
+        "parameters": _parameters(endpoint, schemas),
+        "responses": _responses(endpoint, schemas),
+    }
+    if endpoint.body is not None or endpoint.raw_body:
+        schema = schemas[endpoint.body] if endpoint.body is not None else {}
+        operation["requestBody"] = {
+            "required": endpoint.raw_body or not may_be_empty(endpoint.body),
+            "content": {endpoint.content_type: {"schema": schema}},
+        }
+    operation["security"] = [{"bearer": []}] if endpoint.roles else []
+    return operation
+
+
+def _responses(endpoint: Endpoint, schemas: dict[Any, Any]) -> dict[str, Any]:
+    responses: dict[str, Any] = {}
+    for status, type_ in endpoint.replies.items():
+        response: dict[str, Any] = {"description": "Done." if status < 300 else "Look elsewhere."}
+        if type_ is not None:
+            response["content"] = {endpoint.reply_content_type: {"schema": schemas[type_]}}
+        if endpoint.idempotent:
+            response["headers"] = {
+                "Idempotency-Replayed": {
+                    "description": "`true` when this is the first answer again.",
+                    "schema": {"type": "string", "const": "true"},
+                }
+            }
+        responses[str(status)] = response
+    for status, codes in problem_codes(endpoint).items():
+        response = {
+            "description": "; ".join(f"`{code}`: {title_of(code)}" for code in codes),
+            "content": _PROBLEM,
+            "x-problem-codes": codes,
+        }
+        if status in (425, 429, 503):
+            response["headers"] = _HEADERS
+        # A success and a problem under one status would be two answers to one question.
+        assert str(status) not in responses, f"{endpoint.path}: {status} is declared twice"
+        responses[str(status)] = response
+    return responses
+
+
+def _parameters(endpoint: Endpoint, schemas: dict[Any, Any]) -> list[dict[str, Any]]:
+    parameters: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in _PATH_NAME.findall(endpoint.path)
+    ]
+    if endpoint.query is not None:
+        parameters += [
+            {
+                "name": field.encode_name,
+                "in": "query",
+                "required": field.required,
+                "schema": schemas[field.type],
+            }
+            for field in msgspec.structs.fields(endpoint.query)
+        ]
+    if endpoint.idempotent or endpoint.idempotency_key:
+        parameters.append(
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "required": True,
+                "description": "Names this intent: the same key again gives the same answer.",
+                "schema": {"type": "string", "minLength": 1, "maxLength": KEY_CHARACTERS_MAX},
+            }
+        )
+    return parameters
+
+
+def _described(endpoint: Endpoint) -> str:
+    if not endpoint.roles:
+        who = "For everybody."
+    elif endpoint.roles == ANY_ROLE:
+        who = "For every signed-in caller."
+    else:
+        who = "For the role " + " or ".join(f"`{role}`" for role in sorted(endpoint.roles)) + "."
+    return f"{endpoint.description}\n\n{who}".strip()
+
+
+def _operation_id(endpoint: Endpoint) -> str:
+    words = re.findall(r"[A-Za-z0-9]+", route_template(endpoint.path).removeprefix("/v1"))
+    return "_".join([endpoint.method.lower(), *words])
+
+
+def _schemas(endpoints: Iterable[Endpoint]) -> tuple[dict[Any, Any], dict[str, Any]]:
+    """A schema for each type that the endpoints mention, and the components they refer to."""
+    types: dict[Any, None] = {Problem: None}
+    for endpoint in endpoints:
+        types.update({type_: None for type_ in endpoint.replies.values() if type_ is not None})
+        if endpoint.body is not None:
+            types[endpoint.body] = None
+        if endpoint.query is not None:
+            types.update({each.type: None for each in msgspec.structs.fields(endpoint.query)})
+    schemas, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
+    return dict(zip(types, schemas, strict=True)), components
