@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     batch_purchases_max: Annotated[int, Field(ge=1, le=512)] = 256
     waiting_purchases_max: Positive = 20_000
     sale_refresh_seconds: Seconds = 0.2
+    sale_sync_seconds: Seconds = 0.2
     store_timeout_seconds: Seconds = 2.0
     store_memory_share_max: Annotated[float, Field(gt=0, le=1)] = 0.85
     connections_max: Positive = 20_000
