@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from flashorder.infra.embedded import DataFolder, EmbeddedDatabase, EmbeddedStore
 from flashorder.infra.embedded.leftovers import processes_in
+from flashorder.infra.postgres.migrations import migrate
 
 TEMPLATE = "template_migrated"
 
@@ -42,7 +43,7 @@ class SharedStores:
         """Start both and migrate the template that every test's database is a copy of."""
         await asyncio.gather(self.store.start(), self.database.start())
         await self.execute(f"CREATE DATABASE {TEMPLATE}")
-        await migrate_if_there_are_migrations(self.database.url_of(TEMPLATE))
+        await migrate(self.database.url_of(TEMPLATE))
 
     async def stop(self) -> None:
         """Stop both."""
@@ -135,17 +136,8 @@ class BreakableStores:
     async def start(self) -> None:
         """Start both and migrate."""
         await asyncio.gather(self.store.start(), self.database.start())
-        await migrate_if_there_are_migrations(self.database_url)
+        await migrate(self.database_url)
 
     async def stop(self) -> None:
         """Stop both, in whatever state they are."""
         await asyncio.gather(self.store.stop(), self.database.stop())
-
-
-async def migrate_if_there_are_migrations(dsn: str) -> None:
-    """Bring a database up to date; while the schema is not written yet, leave it empty."""
-    try:
-        from flashorder.infra.postgres.migrations import migrate
-    except ImportError:
-        return
-    await migrate(dsn)

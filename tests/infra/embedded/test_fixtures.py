@@ -22,6 +22,7 @@ async def test_each_test_gets_a_database_of_its_own(database_url: str, turn: int
     try:
         assert await connection.fetchval("SELECT to_regclass('left_behind')") is None, turn
         await connection.execute("CREATE TABLE left_behind ()")
+        assert await connection.fetchval("SELECT to_regclass('schema_migrations')") is not None
     finally:
         await connection.close()
 
