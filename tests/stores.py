@@ -50,8 +50,10 @@ class SharedStores:
         await asyncio.gather(self.store.stop(), self.database.stop())
 
     async def empty_store(self) -> None:
-        """No keys, no scripts, no blocked clients of a former test."""
+        """No keys, no scripts, and nobody of a former test still waiting for an entry."""
         async with Redis.from_url(self.store.socket_url) as client:
+            for kind in ("normal", "pubsub"):
+                await client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
             await client.flushall()
             await client.script_flush()
 

@@ -45,6 +45,14 @@ async def test_a_broken_store_comes_back_with_its_data(stores: BreakableStores) 
         assert await client.get("order") == b"taken"
 
 
+async def test_stores_that_were_left_paused_can_be_stopped(stores: BreakableStores) -> None:
+    stores.store.pause()
+    stores.database.pause()
+    await stores.stop()
+    assert not stores.store.server.running
+    assert not stores.database.server.running
+
+
 async def test_a_paused_database_does_not_answer_and_goes_on(stores: BreakableStores) -> None:
     connection = await asyncpg.connect(stores.database_url)
     stores.database.pause()
