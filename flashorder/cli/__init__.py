@@ -13,7 +13,11 @@ import typer
 from flashorder import __version__
 from flashorder.kernel.errors import FlashorderError, Unavailable
 
-GROUPS: tuple[str, ...] = ("doctor",)
+GROUPS: tuple[str, ...] = (
+    "doctor",
+    "reconcile",
+    "verify",
+)
 EXIT_DOES_NOT_HOLD = 1
 EXIT_WRONG_USE = 2
 EXIT_AWAY = 3

@@ -115,6 +115,14 @@ class Desk:
                     "INSERT INTO order_lines VALUES ($1, 1, $2, 'H', $3, 255, $4)",
                     order_id, SKU, quantity, 255 * quantity,
                 )  # fmt: skip
+                await connection.execute(
+                    "INSERT INTO order_events (order_id, version, type, actor) "
+                    "VALUES ($1, 1, 'placed', 'test')",
+                    order_id,
+                )
+                await connection.execute(
+                    "UPDATE sale_items SET committed = committed + $1", quantity
+                )
             orders.append(order_id)
             if acknowledge:
                 await self.acknowledge([((ms, seq), fields)])
@@ -128,9 +136,11 @@ class Desk:
         """Put entries among the dead letters."""
         for (ms, seq), fields in entries:
             await self.pool.execute(
-                "INSERT INTO dead_letters (dead_letter_id, shard, intent_ms, intent_seq, sale_id, "
-                "sku, quantity, fields, error) VALUES ($1, 0, $2, $3, $4, $5, $6, '{}', 'poison')",
-                uuid.uuid4(), ms, seq, self.sale_id, SKU, int(fields[b"quantity"]),
+                "INSERT INTO dead_letters (dead_letter_id, shard, intent_ms, intent_seq, order_id, "
+                "sale_id, sku, quantity, fields, error) "
+                "VALUES ($1, 0, $2, $3, $4, $5, $6, $7, '{}', 'poison')",
+                uuid.uuid4(), ms, seq, uuid.UUID(bytes=fields[b"order_id"]), self.sale_id, SKU,
+                int(fields[b"quantity"]),
             )  # fmt: skip
             await self.acknowledge([((ms, seq), fields)])
 
@@ -138,6 +148,11 @@ class Desk:
         await self.pool.execute(
             "UPDATE orders SET status = 'cancelled', cancel_reason = 'test', cancelled_at = now() "
             "WHERE order_id = $1",
+            order_id,
+        )
+        await self.pool.execute(
+            "UPDATE sale_items SET committed = committed - (SELECT sum(quantity) FROM order_lines "
+            "WHERE order_id = $1)",
             order_id,
         )
 
