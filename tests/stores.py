@@ -6,10 +6,11 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import asyncpg
+import psutil
 from redis.asyncio import Redis
 
 from flashorder.infra.embedded import DataFolder, EmbeddedDatabase, EmbeddedStore
@@ -100,6 +101,7 @@ class Breakable:
 
     async def kill(self) -> None:
         """``kill -9``, and wait until it is gone."""
+        self.resume()
         os.kill(self.server.pid, signal.SIGKILL)
         await self.server.wait()
 
@@ -112,8 +114,15 @@ class Breakable:
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
-        for pid in processes_in(self._folder):
-            os.kill(pid, number)
+        if self.server.running:
+            # The sessions of a database run as nobody cannot be told by their folder.
+            server = psutil.Process(self.server.pid)
+            pids = {process.pid for process in (server, *server.children(recursive=True))}
+        else:
+            pids = set(processes_in(self._folder))
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
 
 class BreakableStores:
