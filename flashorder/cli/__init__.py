@@ -16,6 +16,7 @@ from flashorder.kernel.errors import FlashorderError, Unavailable
 GROUPS: tuple[str, ...] = (
     "doctor",
     "reconcile",
+    "simulate",
     "verify",
 )
 EXIT_DOES_NOT_HOLD = 1

@@ -1,0 +1,1 @@
+"""Payments: providers, webhooks, captures and refunds. Money that moved is never forgotten."""

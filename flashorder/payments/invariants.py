@@ -1,0 +1,49 @@
+"""What must always hold of payments. Orders whose events are still waiting are given their time."""
+
+from __future__ import annotations
+
+from flashorder.infra.postgres.invariants import Invariant
+
+_NO_EVENT_WAITS = """NOT EXISTS (
+    SELECT FROM outbox WHERE outbox.key = payments.order_id AND outbox.processed_at IS NULL)"""
+
+INVARIANTS: list[Invariant] = [
+    Invariant(
+        "payments_one_keeps_the_order",
+        "At most one captured payment of an order is neither refunded nor on its way back.",
+        """
+        SELECT order_id, count(*) AS captures FROM payments
+        WHERE status = 'captured' AND refunded_amount < amount
+        GROUP BY order_id HAVING count(*) > 1
+        """,
+    ),
+    Invariant(
+        "refunds_within_capture",
+        "What is refunded is what the refunds say, and not more than was captured.",
+        """
+        SELECT payments.payment_id, payments.refunded_amount, sum(refunds.amount) AS refunds
+        FROM payments LEFT JOIN refunds
+            ON refunds.payment_id = payments.payment_id AND refunds.status <> 'failed'
+        GROUP BY payments.payment_id
+        HAVING coalesce(sum(refunds.amount), 0) <> payments.refunded_amount
+            OR payments.refunded_amount > payments.amount
+        """,
+    ),
+    Invariant(
+        "cancelled_orders_keep_no_money",
+        "A captured payment of a cancelled order is refunded, or its refund is pending.",
+        f"""
+        SELECT payments.payment_id, payments.order_id FROM payments JOIN orders USING (order_id)
+        WHERE orders.status = 'cancelled' AND payments.status = 'captured'
+          AND payments.refunded_amount < payments.amount AND {_NO_EVENT_WAITS}
+        """,  # noqa: S608 (a constant)
+    ),
+    Invariant(
+        "captures_reach_their_order",
+        "An order that a captured payment keeps does not wait to be paid.",
+        f"""
+        SELECT payments.payment_id, payments.order_id FROM payments JOIN orders USING (order_id)
+        WHERE orders.status = 'pending_payment' AND payments.keeps_order AND {_NO_EVENT_WAITS}
+        """,  # noqa: S608 (a constant)
+    ),
+]

@@ -1,0 +1,1 @@
+"""Payment providers: the port, and one file an adapter."""

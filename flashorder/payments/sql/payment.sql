@@ -1,0 +1,2 @@
+-- One payment.
+SELECT * FROM payments WHERE payment_id = $1

@@ -1,0 +1,2 @@
+-- One refund.
+SELECT * FROM refunds WHERE refund_id = $1

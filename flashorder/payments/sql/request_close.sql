@@ -1,0 +1,5 @@
+-- The order does not want these payments any more: the worker voids them at the provider.
+UPDATE payments SET close_requested_at = now(), ask_at = now(), updated_at = now()
+WHERE order_id = $1 AND status IN ('pending', 'requires_action', 'authorized')
+  AND close_requested_at IS NULL
+  AND ($2::uuid IS NULL OR payment_id = $2)
