@@ -41,7 +41,10 @@ def test_the_end_does_not_depend_on_the_order_of_the_news(
     news: list[TrackingStatus], rng: random.Random
 ) -> None:
     def heard(sequence: list[TrackingStatus]) -> list[TrackingStatus | None]:
-        return list(itertools.accumulate(sequence, furthest, initial=None))
+        present: list[TrackingStatus | None] = [None]
+        for told in sequence:
+            present.append(furthest(present[-1], told))
+        return present
 
     shuffled = list(news)
     rng.shuffle(shuffled)

@@ -1,0 +1,1 @@
+"""Carriers: one file each, all of them behind the port in ``port.py``."""

@@ -1,0 +1,66 @@
+"""What must always hold between shipments and the rest; checked by ``flashorder verify``."""
+
+from __future__ import annotations
+
+from flashorder.infra.postgres.invariants import Invariant
+
+INVARIANTS = [
+    Invariant(
+        "fulfilment.no_parcel_of_a_cancelled_order",
+        "a shipment has left the house although its order is cancelled",
+        """
+        SELECT shipment_id, order_id FROM shipments JOIN orders USING (order_id)
+        WHERE shipments.status IN ('shipped', 'delivered') AND orders.status = 'cancelled'
+        """,
+    ),
+    Invariant(
+        "fulfilment.no_shipped_order_without_a_parcel",
+        "an order says that it has shipped, and no shipment of it has",
+        """
+        SELECT order_id FROM orders
+        WHERE status IN ('shipped', 'completed') AND NOT EXISTS (
+            SELECT FROM shipments WHERE shipments.order_id = orders.order_id
+                AND shipments.status IN ('shipped', 'delivered'))
+        """,
+    ),
+    Invariant(
+        "fulfilment.parcel_holds_what_was_ordered",
+        "a live shipment has other lines than its order",
+        """
+        SELECT shipment_id, order_id FROM shipments
+        WHERE status <> 'cancelled' AND EXISTS (
+            SELECT FROM
+                (SELECT line_no, sku, quantity FROM order_lines
+                 WHERE order_lines.order_id = shipments.order_id) AS ordered
+                FULL JOIN
+                (SELECT line_no, sku, quantity FROM shipment_lines
+                 WHERE shipment_lines.shipment_id = shipments.shipment_id) AS boxed
+                USING (line_no, sku, quantity)
+            WHERE ordered.* IS NULL OR boxed.* IS NULL)
+        """,
+    ),
+    Invariant(
+        "fulfilment.timeline_is_whole",
+        "the timeline of a shipment has a gap, or does not end at its version",
+        """
+        SELECT shipment_id FROM shipments LEFT JOIN shipment_events USING (shipment_id)
+        GROUP BY shipment_id, shipments.version
+        HAVING count(shipment_events.version) <> shipments.version
+            OR max(shipment_events.version) <> shipments.version
+        """,
+    ),
+    Invariant(
+        "fulfilment.tracking_is_the_furthest_heard",
+        "a shipment is not where the furthest of its tracking events says",
+        """
+        SELECT shipment_id FROM shipments
+        WHERE tracking_status IS DISTINCT FROM (
+            SELECT tracking_status FROM tracking_events
+            WHERE tracking_events.shipment_id = shipments.shipment_id
+                AND tracking_events.tracking_status <> 'exception'
+            ORDER BY array_position(ARRAY['label_created', 'picked_up', 'in_transit',
+                                          'out_for_delivery', 'delivered'], tracking_status) DESC
+            LIMIT 1)
+        """,
+    ),
+]
