@@ -28,6 +28,7 @@ def register(root: typer.Typer) -> None:
     """Add the group ``simulate``."""
     group = typer.Typer(help="Play a payment provider or a carrier.", no_args_is_help=True)
     group.command("payments")(simulate_payments)
+    group.command("carrier")(simulate_carrier)
     root.add_typer(group, name="simulate")
 
 
@@ -41,6 +42,18 @@ def simulate_payments(
     url = simulator_url(settings.payment_simulator_url, host, port)
     app = build_payment_simulator(settings.model_copy(update={"payment_simulator_url": url}))
     serve_until_told(app, "payment simulator", url, host=host, as_json=as_json)
+
+
+def simulate_carrier(
+    port: PortOption = None, host: HostOption = "127.0.0.1", as_json: JsonOption = False
+) -> None:
+    """Play a carrier until SIGTERM or Ctrl-C."""
+    from flashorder.fulfilment.simulator import build_carrier_simulator  # noqa: PLC0415
+
+    settings = load_settings()
+    url = simulator_url(settings.carrier_simulator_url, host, port)
+    app = build_carrier_simulator(settings.model_copy(update={"carrier_simulator_url": url}))
+    serve_until_told(app, "carrier simulator", url, host=host, as_json=as_json)
 
 
 def simulator_url(configured: str, host: str, port: int | None) -> str:
