@@ -19,6 +19,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,7 @@ from flashorder.infra.embedded.errors import (
     DataFolderInUse,
     DataFolderUnusable,
 )
+from flashorder.infra.embedded.run_as import RunAs
 
 LOG_BYTES_MAX = 4 * 1024 * 1024
 # sun_path holds 108 bytes on Linux and 104 elsewhere, the closing zero among them.
@@ -62,6 +64,7 @@ class DataFolder:
         self._lock_file = self.path / "lock"
         self._endpoints_file = self.path / "endpoints.json"
         self._lock: int | None = None
+        self._short_folders: set[Path] = set()
 
     def open(self) -> None:
         """Create what is missing and take the lock."""
@@ -83,6 +86,9 @@ class DataFolder:
 
     def close(self) -> None:
         """Give the lock back. The servers are stopped by then."""
+        for short in self._short_folders:
+            shutil.rmtree(short, ignore_errors=True)
+        self._short_folders.clear()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -123,7 +129,8 @@ class DataFolder:
         """``owner`` if a socket called ``longest_name`` fits below it, else a short folder.
 
         The short one has a name that this data folder always gets again, so that nothing
-        piles up after crashes. It must be ours alone: the temporary folder is everybody's.
+        piles up after crashes; ``close`` removes it. It must be ours alone: the temporary
+        folder is everybody's.
         """
         if len(os.fsencode(owner / longest_name)) <= SOCKET_PATH_BYTES_MAX:
             return owner
@@ -131,8 +138,10 @@ class DataFolder:
         short = Path(tempfile.gettempdir()) / f"flashorder-{os.geteuid()}-{digest}"
         short.mkdir(mode=0o700, exist_ok=True)
         state = short.lstat()
-        if short.is_symlink() or (os.geteuid() != 0 and state.st_uid != os.geteuid()):
-            raise DataFolderUnusable(short, "this socket folder belongs to somebody else")
+        ours = {run_as.owner()[0] for run_as in RunAs} if os.geteuid() == 0 else {os.geteuid()}
+        if state.st_mode != stat.S_IFDIR | 0o700 or state.st_uid not in ours:
+            raise DataFolderUnusable(short, "this socket folder is not ours alone")
+        self._short_folders.add(short)
         return short
 
     def remove_unfinished_database(self) -> bool:

@@ -83,12 +83,27 @@ def test_a_large_log_makes_room_at_the_next_start(folder: DataFolder) -> None:
 def test_a_long_path_gets_a_short_socket_folder(tmp_path: Path) -> None:
     deep = DataFolder(tmp_path / ("d" * 60) / ("e" * 60))
     short = deep.socket_folder(deep.store_folder, "valkey.sock")
+    assert len(str(short / "valkey.sock")) < 60
+    assert mode(short) == 0o700
+    assert deep.socket_folder(deep.store_folder, "valkey.sock") == short
+    deep.close()
+    assert not short.exists()
+
+
+@pytest.mark.parametrize("trap", ["open to all", "a link elsewhere"])
+def test_a_socket_folder_that_others_can_enter_is_refused(tmp_path: Path, trap: str) -> None:
+    deep = DataFolder(tmp_path / ("d" * 60) / ("e" * 60))
+    short = deep.socket_folder(deep.store_folder, "valkey.sock")
     try:
-        assert len(str(short / "valkey.sock")) < 60
-        assert mode(short) == 0o700
-        assert deep.socket_folder(deep.store_folder, "valkey.sock") == short
+        if trap == "open to all":
+            short.chmod(0o777)
+        else:
+            short.rmdir()
+            short.symlink_to(tmp_path)
+        with pytest.raises(DataFolderUnusable, match="not ours alone"):
+            deep.socket_folder(deep.store_folder, "valkey.sock")
     finally:
-        short.rmdir()
+        short.unlink() if short.is_symlink() else short.rmdir()
 
 
 def test_a_database_of_another_major_version_is_refused(folder: DataFolder) -> None:
