@@ -1,0 +1,1 @@
+"""The stream of intents into PostgreSQL, and the entries that no order could be made of."""

@@ -1,0 +1,109 @@
+"""An entry of the intents stream, as ARCHITECTURE.md lays it down. Pure."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from flashorder.kernel.errors import FlashorderError
+from flashorder.kernel.identifiers import FINGERPRINT_BYTES, order_number
+
+SKU_BYTES_MAX = 256
+QUANTITY_MAX = 2**31 - 1
+AMOUNT_MAX = 10**15
+UNIX_MS_MAX = 253_402_300_799_999  # the end of the year 9999, as far as a timestamp is sensible
+_GENERATION_MAX = 2**31 - 1
+
+Fields = Mapping[bytes, bytes]
+
+
+class BadEntry(FlashorderError):
+    """The entry does not keep the contract."""
+
+    default_code = "bad_entry"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry as it was read; ``entry_id`` is ``<ms>-<seq>``."""
+
+    entry_id: bytes
+    fields: Fields
+
+    @property
+    def intent(self) -> tuple[int, int]:
+        """The id as numbers: milliseconds and sequence."""
+        milliseconds, _, sequence = self.entry_id.partition(b"-")
+        return int(milliseconds), int(sequence)
+
+
+class Intent(NamedTuple):
+    """One accepted purchase, in the order of the columns of sql/place_orders.sql.
+
+    Amounts are in minor units, times Unix milliseconds of the store's clock.
+    """
+
+    order_id: uuid.UUID
+    order_number: str
+    buyer_id: uuid.UUID
+    sale_id: uuid.UUID
+    sku: str
+    quantity: int
+    unit_price_amount: int
+    address_id: uuid.UUID | None
+    fingerprint: bytes
+    accepted_ms: int
+    due_ms: int
+    intent_ms: int
+    intent_seq: int
+
+
+def decode(entry: Entry) -> Intent:
+    """Read ``entry``; ``BadEntry`` says what is wrong with it."""
+    fields = entry.fields
+    try:
+        order_id = fields[b"order_id"]
+        address_id = fields[b"address_id"]
+        intent_ms, intent_seq = entry.intent
+        intent = Intent(
+            uuid.UUID(bytes=order_id),
+            order_number(order_id),
+            uuid.UUID(bytes=fields[b"buyer_id"]),
+            uuid.UUID(bytes=fields[b"sale_id"]),
+            fields[b"sku"].decode(),
+            int(fields[b"quantity"]),
+            int(fields[b"unit_price"]),
+            uuid.UUID(bytes=address_id) if address_id else None,
+            fields[b"fingerprint"],
+            int(fields[b"accepted_ms"]),
+            int(fields[b"due_ms"]),
+            intent_ms,
+            intent_seq,
+        )
+        generation = int(fields[b"generation"])
+    except KeyError as error:
+        raise BadEntry(f"field {error.args[0].decode()} is missing") from None
+    except ValueError as error:  # a wrong length, no number, no UTF-8
+        raise BadEntry(str(error)) from None
+    _check(intent, generation)
+    return intent
+
+
+def _check(intent: Intent, generation: int) -> None:
+    """Bounds, so that nothing reaches PostgreSQL that its types cannot hold."""
+    if not (0 < len(intent.sku) <= SKU_BYTES_MAX and "\0" not in intent.sku):
+        raise BadEntry("sku is empty, too long or has a NUL in it")
+    if len(intent.fingerprint) != FINGERPRINT_BYTES:
+        raise BadEntry(f"fingerprint is not {FINGERPRINT_BYTES} bytes")
+    for name, value, least, most in (
+        ("quantity", intent.quantity, 1, QUANTITY_MAX),
+        ("unit_price", intent.unit_price_amount, 0, AMOUNT_MAX),
+        ("total", intent.quantity * intent.unit_price_amount, 0, AMOUNT_MAX),
+        ("accepted_ms", intent.accepted_ms, 1, UNIX_MS_MAX),
+        ("due_ms", intent.due_ms, intent.accepted_ms, UNIX_MS_MAX),
+        ("generation", generation, 1, _GENERATION_MAX),
+    ):
+        if not least <= value <= most:
+            raise BadEntry(f"{name} is {value}, not within {least} to {most}")

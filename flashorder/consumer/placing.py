@@ -1,0 +1,177 @@
+"""A batch of entries becomes orders: whole if it can, halved until what cannot stands alone."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import structlog
+
+from flashorder.consumer.entry import BadEntry, Entry, Intent, decode
+from flashorder.infra.postgres.pool import Connection, Pool, transaction
+from flashorder.infra.postgres.sql import load_sql
+from flashorder.kernel.errors import Conflict
+from flashorder.kernel.identifiers import new_id
+from flashorder.orders.store import UnitsRefused, raise_committed
+
+log = structlog.get_logger(__name__)
+
+SQL = load_sql("flashorder.consumer")
+ERROR_CHARACTERS_MAX = 500
+
+
+class EntryRefused(Conflict):
+    """Another order stands where this one should."""
+
+    default_code = "entry_refused"
+
+
+REFUSALS = (
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.DataError,
+    UnitsRefused,
+    EntryRefused,
+)
+"""What the entries themselves are to blame for. Everything else is the weather: try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What became of a batch: new orders, and entries put aside. The rest was there before."""
+
+    orders: int
+    put_aside: int
+
+
+class Placing:
+    """Places batches of one shard's entries; the same batch again changes nothing."""
+
+    def __init__(self, pool: Pool, shard: int) -> None:
+        self._pool = pool
+        self._shard = shard
+
+    async def place(self, entries: Sequence[Entry]) -> Placed:
+        """Apply every entry, or put it aside; all of it is committed on return.
+
+        Raises what is not the entries' fault (``DatabaseUnavailable``, a deadlock, a full disk);
+        some of the batch may be applied then, and all of it may be placed again.
+        """
+        intents: list[Intent] = []
+        by_intent: dict[tuple[int, int], Entry] = {}
+        aside: list[tuple[Entry, Intent | None, str]] = []
+        for entry in entries:
+            try:
+                intent = decode(entry)
+            except BadEntry as error:
+                aside.append((entry, None, error.detail))
+            else:
+                intents.append(intent)
+                by_intent[intent.intent_ms, intent.intent_seq] = entry
+        orders, refused = await self._place_or_halve(intents)
+        for intent, why in refused:
+            aside.append((by_intent[intent.intent_ms, intent.intent_seq], intent, why))
+        if aside:
+            await self._put_aside(aside)
+        return Placed(orders, len(aside))
+
+    async def _place_or_halve(
+        self, intents: Sequence[Intent]
+    ) -> tuple[int, list[tuple[Intent, str]]]:
+        """Orders made, and the intents that were refused when tried alone, with the reason."""
+        orders = 0
+        refused: list[tuple[Intent, str]] = []
+        parts = [intents] if intents else []
+        while parts:
+            part = parts.pop()
+            try:
+                async with transaction(self._pool) as connection:
+                    orders += await place_intents(connection, self._shard, part)
+            except REFUSALS as error:
+                if len(part) == 1:
+                    refused.append((part[0], str(error)))
+                else:
+                    half = len(part) // 2
+                    parts += [part[half:], part[:half]]  # the earlier half is tried first
+        return orders, refused
+
+    async def _put_aside(self, aside: Sequence[tuple[Entry, Intent | None, str]]) -> None:
+        rows = [self._row(entry, intent, why) for entry, intent, why in aside]
+        async with transaction(self._pool) as connection:
+            await connection.executemany(SQL["put_aside"], rows)
+        for entry, _, why in aside:
+            log.error("entry_put_aside", entry=entry.entry_id.decode(), error=why)
+
+    def _row(self, entry: Entry, intent: Intent | None, why: str) -> tuple[Any, ...]:
+        named: tuple[Any, ...]
+        if intent is None:
+            named = (
+                *(_id_in(entry, name) for name in ("order_id", "sale_id", "buyer_id")),
+                None,
+                None,
+            )
+        else:
+            named = (intent.order_id, intent.sale_id, intent.buyer_id, intent.sku, intent.quantity)
+        return (
+            new_id(),
+            self._shard,
+            *entry.intent,
+            *named,
+            encode_fields(entry.fields),
+            why.replace("\0", "\\0")[:ERROR_CHARACTERS_MAX],
+        )
+
+
+async def place_intents(connection: Connection, shard: int, intents: Sequence[Intent]) -> int:
+    """Make orders of ``intents`` in the transaction that is open; returns how many are new.
+
+    Raises one of ``REFUSALS`` when the batch as a whole cannot be, whichever entry it is.
+    """
+    columns = [list(column) for column in zip(*intents, strict=True)]
+    placed = await connection.fetch(SQL["place_orders"], *columns, shard)
+    orders = sum(row["orders"] for row in placed)
+    if orders < len(intents):
+        await _explain_missing(connection, shard, intents)
+    await raise_committed(
+        connection, {(row["sale_id"], row["sku"]): row["quantity"] for row in placed}
+    )
+    return int(orders)
+
+
+async def _explain_missing(connection: Connection, shard: int, intents: Sequence[Intent]) -> None:
+    """Every entry that made no order must have made it before, or been put aside."""
+    strangers = await connection.fetch(
+        SQL["unexplained"],
+        [intent.order_id for intent in intents],
+        [intent.buyer_id for intent in intents],
+        [intent.sale_id for intent in intents],
+        [intent.fingerprint for intent in intents],
+        [intent.intent_ms for intent in intents],
+        [intent.intent_seq for intent in intents],
+        shard,
+    )
+    if strangers:
+        raise EntryRefused(f"another order has the place of {strangers[0]['order_id']}")
+
+
+def encode_fields(fields: Any) -> dict[str, str]:
+    """The entry's fields for a JSON column; values in base64."""
+    return {
+        name.decode(errors="backslashreplace").replace("\0", "\\0"): base64.b64encode(
+            value
+        ).decode()
+        for name, value in fields.items()
+    }
+
+
+def decode_fields(kept: dict[str, str]) -> dict[bytes, bytes]:
+    """The reverse of ``encode_fields``."""
+    return {name.encode(): base64.b64decode(value) for name, value in kept.items()}
+
+
+def _id_in(entry: Entry, name: str) -> uuid.UUID | None:
+    value = entry.fields.get(name.encode(), b"")
+    return uuid.UUID(bytes=value) if len(value) == 16 else None

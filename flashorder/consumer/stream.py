@@ -1,0 +1,179 @@
+"""One shard's stream of intents, read as a member of the group ``orders``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from flashorder.consumer.entry import Entry
+from flashorder.infra.redis import keys
+from flashorder.infra.redis.connection import store_failures
+
+GROUP = "orders"
+_BEGINNING = "0"
+_NEW = ">"
+_ALL_SEEN = b"0-0"
+
+
+class IntentStream:
+    """Reads, claims, acknowledges and trims. ``StoreUnavailable`` when the store is away.
+
+    Acknowledgements are gathered by ``ack_with_next`` and sent along with the next read.
+    """
+
+    def __init__(self, redis: Redis, shard: int, consumer: str, *, entries_max: int) -> None:
+        self.shard = shard
+        self.key = keys.intents(shard)
+        self._redis = redis
+        self._consumer = consumer
+        self._entries_max = entries_max
+        self._to_ack: list[bytes] = []
+        self._claim_from: bytes = _ALL_SEEN
+
+    @property
+    def claim_goes_on(self) -> bool:
+        """Whether ``claim`` has not looked at everything that is pending."""
+        return self._claim_from != _ALL_SEEN
+
+    async def create_group(self) -> None:
+        """Make the group, from the first entry on, unless it is there."""
+        with store_failures():
+            try:
+                await self._redis.xgroup_create(self.key, GROUP, id=_BEGINNING, mkstream=True)
+            except ResponseError as error:
+                if not str(error).startswith("BUSYGROUP"):
+                    raise
+
+    async def read_new(self, block_seconds: float | None = None) -> list[Entry]:
+        """Entries that no consumer of the group has had; waits up to ``block_seconds`` for one."""
+        return await self._read(_NEW, None if block_seconds is None else int(block_seconds * 1000))
+
+    async def read_own(self) -> list[Entry]:
+        """Entries this consumer had and did not acknowledge: of a former life, or of lost answers.
+
+        One whose data is gone from the stream has no fields.
+        """
+        return await self._read(_BEGINNING, None)
+
+    async def claim(self, idle_seconds: float) -> list[Entry]:
+        """Take over entries that another consumer has held for ``idle_seconds``.
+
+        The store looks through a bounded part of what is pending; ``claim_goes_on`` tells whether
+        the next call will look further.
+        """
+        await self.flush_acks()
+        with store_failures():
+            reply = await self._redis.xautoclaim(
+                self.key,
+                GROUP,
+                self._consumer,
+                min_idle_time=int(idle_seconds * 1000),
+                start_id=self._claim_from,
+                count=self._entries_max,
+            )
+        self._claim_from = reply[0]
+        return [Entry(entry_id, fields or {}) for entry_id, fields in reply[1] if entry_id]
+
+    def ack_with_next(self, entries: Iterable[Entry]) -> None:
+        """Remember to acknowledge ``entries``; only for what PostgreSQL has committed."""
+        self._to_ack.extend(entry.entry_id for entry in entries)
+
+    async def flush_acks(self) -> None:
+        """Send what is to be acknowledged."""
+        if self._to_ack:
+            with store_failures():
+                await self._redis.xack(self.key, GROUP, *self._to_ack)
+            self._to_ack.clear()
+
+    async def trim(self) -> int:
+        """Drop what every group has read and acknowledged; returns how many entries that were.
+
+        Below the watermark of a group nothing is pending and nothing is undelivered. The groups are
+        read first and their pending entries after it: whatever is acknowledged in between can only
+        make the watermark lower than it could be. A stream without a group is not trimmed.
+        """
+        with store_failures():
+            groups = await self._groups()
+            marks = [await self._watermark(group) for group in groups]
+            if not marks:
+                return 0
+            milliseconds, sequence = min(marks)
+            if (milliseconds, sequence) == (0, 0):
+                return 0
+            return int(
+                await self._redis.xtrim(
+                    self.key, minid=f"{milliseconds}-{sequence}", approximate=False
+                )
+            )
+
+    async def lag(self) -> int:
+        """Entries that the group has not acknowledged: delivered or not."""
+        with store_failures():
+            for group in await self._groups():
+                if group["name"] == GROUP.encode():
+                    return int(group["pending"]) + int(group["lag"] or 0)
+        return 0
+
+    async def leave(self) -> None:
+        """Take this consumer's name off the group, unless it still holds entries."""
+        with store_failures():
+            held = await self._redis.xpending_range(
+                self.key, GROUP, min="-", max="+", count=1, consumername=self._consumer
+            )
+            if not held:
+                await self._redis.xgroup_delconsumer(self.key, GROUP, self._consumer)
+
+    async def _read(self, start: str, block_ms: int | None) -> list[Entry]:
+        with store_failures():
+            # Not a MULTI: a read that waits would not wait inside of one.
+            async with self._redis.pipeline(transaction=False) as pipe:
+                if self._to_ack:
+                    pipe.xack(self.key, GROUP, *self._to_ack)
+                pipe.xreadgroup(
+                    GROUP,
+                    self._consumer,
+                    {self.key: start},
+                    count=self._entries_max,
+                    block=block_ms,
+                )
+                replies = await pipe.execute()
+        self._to_ack.clear()
+        return _entries(replies[-1])
+
+    async def _groups(self) -> list[dict[str, Any]]:
+        try:
+            groups: list[dict[str, Any]] = await self._redis.xinfo_groups(self.key)
+        except ResponseError as error:
+            if "no such key" in str(error):
+                return []
+            raise
+        return groups
+
+    async def _watermark(self, group: dict[str, Any]) -> tuple[int, int]:
+        """The first id that the group still needs."""
+        pending = await self._redis.xpending(self.key, group["name"])
+        if pending["pending"]:
+            return _parse_id(pending["min"])
+        milliseconds, sequence = _parse_id(group["last-delivered-id"])
+        return (milliseconds, sequence + 1) if (milliseconds, sequence) != (0, 0) else (0, 0)
+
+
+def _parse_id(entry_id: bytes) -> tuple[int, int]:
+    milliseconds, _, sequence = entry_id.partition(b"-")
+    return int(milliseconds), int(sequence)
+
+
+def _entries(reply: Any) -> list[Entry]:
+    """The entries of an XREADGROUP of one stream.
+
+    The client's shape differs by protocol: a mapping to the entries, or to a list that holds them.
+    """
+    if not reply:
+        return []
+    entries = next(iter(reply.values())) if isinstance(reply, dict) else reply[0][1]
+    if entries and isinstance(entries[0], list):
+        entries = entries[0]
+    return [Entry(entry_id, fields or {}) for entry_id, fields in entries]

@@ -1,0 +1,1 @@
+"""Orders: their lifecycle, their timeline, and who may read and change them."""

@@ -1,0 +1,278 @@
+"""Orders over HTTP: the buyer's own, and the operators' desk."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from aiohttp import web
+
+from flashorder.infra.http.endpoint import ANY_ROLE, Call, Endpoint, Reply, Role
+from flashorder.infra.http.pagination import PageQuery, page_reply, read_cursor
+from flashorder.kernel.errors import MalformedRequest
+from flashorder.orders.model import OrderStatus
+from flashorder.orders.queries import OrderFilter, OrderQueries
+from flashorder.orders.service import OrderService
+from flashorder.orders.streams import OrderStreams
+from flashorder.orders.views import OrderView, StaffOrderView
+
+TAG = "orders"
+OPERATOR = frozenset({Role.OPERATOR})
+_NO_CONTROL = r"^[^\x00-\x1f\x7f]*$"
+
+Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=_NO_CONTROL)]
+Word = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=_NO_CONTROL)]
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class CancelBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Why: one of the reasons that pages offer, or words of one's own."""
+
+    reason: Reason
+
+
+class AddressBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Where the order is to go instead."""
+
+    address_id: uuid.UUID
+
+
+class NoteBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Words for the staff."""
+
+    text: Annotated[str, msgspec.Meta(min_length=1, max_length=2000, pattern=r"^[^\x00]*$")]
+
+
+class OwnOrdersQuery(PageQuery, forbid_unknown_fields=True, kw_only=True):
+    """Filters of one's own orders."""
+
+    status: OrderStatus | None = None
+    kind: Word | None = None
+    created_after: Moment | None = None
+
+
+class OrderSearchQuery(OwnOrdersQuery, forbid_unknown_fields=True, kw_only=True):
+    """Filters of the operators' search."""
+
+    created_before: Moment | None = None
+    sale_id: uuid.UUID | None = None
+    sku: Word | None = None
+    buyer_id: uuid.UUID | None = None
+    order_number: Word | None = None
+
+
+class OrderPage(msgspec.Struct):
+    """A page of orders, newest first, without their timelines."""
+
+    items: list[OrderView]
+    next_cursor: str | None = None
+
+
+class StaffOrderPage(msgspec.Struct):
+    """A page of any buyers' orders."""
+
+    items: list[StaffOrderView]
+    next_cursor: str | None = None
+
+
+class NoteReply(msgspec.Struct):
+    """Where in the timeline the note stands."""
+
+    order_id: str
+    version: int
+
+
+def endpoints(
+    service: OrderService, queries: OrderQueries, streams: OrderStreams
+) -> list[Endpoint]:
+    """Every call about orders but those that place them."""
+    return [
+        *_own_endpoints(_Own(service, queries, streams)),
+        *_desk_endpoints(_Desk(service, queries)),
+    ]
+
+
+def _own_endpoints(own: _Own) -> list[Endpoint]:
+    missing = {404: ("order_not_found",)}
+    stale = missing | {409: ("invalid_state",)}
+    return [
+        Endpoint(
+            "GET", "/v1/orders", own.listing, "List one's own orders", TAG,
+            roles=ANY_ROLE, query=OwnOrdersQuery, replies={200: OrderPage},
+        ),
+        Endpoint(
+            "GET", "/v1/orders/{order_id}", own.read, "Read one's order with its timeline", TAG,
+            roles=ANY_ROLE, replies={200: OrderView}, problems=missing,
+            description="Answers from the moment of the 202 on; `accepted` until the row is there.",
+        ),
+        Endpoint(
+            "GET", "/v1/orders/{order_id}/stream", own.stream, "Follow an order as it moves", TAG,
+            roles=ANY_ROLE, replies={200: str, 204: None}, problems=missing,
+            content_type="text/event-stream",
+            description="Server-sent events, `id` is the version. Resumes from `Last-Event-ID`; "
+            "ends when the order is completed or cancelled; 204: there is nothing more to come.",
+        ),
+        Endpoint(
+            "PATCH", "/v1/orders/{order_id}", own.change_address, "Ship to another address", TAG,
+            roles=ANY_ROLE, body=AddressBody, replies={200: OrderView},
+            problems={
+                404: ("order_not_found", "address_not_found"),
+                409: ("invalid_state",),
+                412: ("precondition_failed",),
+            },
+        ),
+        Endpoint(
+            "POST", "/v1/orders/{order_id}/cancel", own.cancel, "Cancel one's order", TAG,
+            roles=ANY_ROLE, body=CancelBody, replies={200: OrderView}, problems=stale,
+            idempotent=True,
+        ),
+        Endpoint(
+            "POST", "/v1/orders/{order_id}/confirm-receipt", own.confirm_receipt,
+            "Confirm that the goods have arrived", TAG,
+            roles=ANY_ROLE, replies={200: OrderView}, problems=stale,
+        ),
+    ]  # fmt: skip
+
+
+def _desk_endpoints(desk: _Desk) -> list[Endpoint]:
+    missing = {404: ("order_not_found",)}
+    stale = missing | {409: ("invalid_state",)}
+    return [
+        Endpoint(
+            "GET", "/v1/admin/orders", desk.search, "Search orders", TAG,
+            roles=OPERATOR, query=OrderSearchQuery, replies={200: StaffOrderPage},
+        ),
+        Endpoint(
+            "GET", "/v1/admin/orders/{order_id}", desk.read, "Read any order", TAG,
+            roles=OPERATOR, replies={200: StaffOrderView}, problems=missing,
+        ),
+        Endpoint(
+            "POST", "/v1/admin/orders/{order_id}/cancel", desk.cancel, "Cancel an order", TAG,
+            roles=OPERATOR, body=CancelBody, replies={200: StaffOrderView}, problems=stale,
+            idempotent=True,
+        ),
+        Endpoint(
+            "POST", "/v1/admin/orders/{order_id}/release-to-warehouse", desk.release,
+            "Release a paid order to the warehouse", TAG,
+            roles=OPERATOR, replies={200: StaffOrderView}, problems=stale,
+        ),
+        Endpoint(
+            "POST", "/v1/admin/orders/{order_id}/notes", desk.note, "Write a note", TAG,
+            roles=OPERATOR, body=NoteBody, replies={201: NoteReply}, problems=missing,
+        ),
+    ]  # fmt: skip
+
+
+class _Own:
+    """A buyer's calls."""
+
+    def __init__(self, service: OrderService, queries: OrderQueries, streams: OrderStreams) -> None:
+        self._service = service
+        self._queries = queries
+        self._streams = streams
+
+    async def listing(self, call: Call) -> Reply:
+        wanted = OrderFilter(
+            buyer_id=call.caller.account_id,
+            status=call.query.status,
+            kind=call.query.kind,
+            created_after=call.query.created_after,
+            before_id=_before(call),
+        )
+        page = await self._queries.list_own(wanted, call.query.limit + 1)
+        return page_reply(call, page, key=lambda order: (order.order_id,))
+
+    async def read(self, call: Call) -> Reply:
+        return await self._shown(call)
+
+    async def stream(self, call: Call) -> web.StreamResponse:
+        return await self._streams.respond(
+            call.request, call.path_id("order_id"), call.caller.account_id
+        )
+
+    async def change_address(self, call: Call) -> Reply:
+        await self._service.change_address(
+            call.path_id("order_id"),
+            call.caller.account_id,
+            call.body.address_id,
+            expected_version(call.request),
+        )
+        return await self._shown(call)
+
+    async def cancel(self, call: Call) -> Reply:
+        await self._service.cancel_own(
+            call.path_id("order_id"), call.caller.account_id, call.body.reason
+        )
+        return await self._shown(call)
+
+    async def confirm_receipt(self, call: Call) -> Reply:
+        await self._service.confirm_receipt(call.path_id("order_id"), call.caller.account_id)
+        return await self._shown(call)
+
+    async def _shown(self, call: Call) -> Reply:
+        order = await self._queries.own(call.path_id("order_id"), call.caller.account_id)
+        return Reply(200, order, {"ETag": f'"{order.version}"'})
+
+
+class _Desk:
+    """The operators' calls."""
+
+    def __init__(self, service: OrderService, queries: OrderQueries) -> None:
+        self._service = service
+        self._queries = queries
+
+    async def search(self, call: Call) -> Reply:
+        wanted = OrderFilter(
+            buyer_id=call.query.buyer_id,
+            status=call.query.status,
+            kind=call.query.kind,
+            sale_id=call.query.sale_id,
+            sku=call.query.sku,
+            order_number=call.query.order_number,
+            created_after=call.query.created_after,
+            created_before=call.query.created_before,
+            before_id=_before(call),
+        )
+        page = await self._queries.search(wanted, call.query.limit + 1)
+        return page_reply(call, page, key=lambda order: (order.order_id,))
+
+    async def read(self, call: Call) -> Reply:
+        return await self._shown(call)
+
+    async def cancel(self, call: Call) -> Reply:
+        await self._service.cancel(
+            call.path_id("order_id"), call.caller.account_id, call.body.reason
+        )
+        return await self._shown(call)
+
+    async def release(self, call: Call) -> Reply:
+        await self._service.release_to_warehouse(call.path_id("order_id"), call.caller.account_id)
+        return await self._shown(call)
+
+    async def note(self, call: Call) -> Reply:
+        order_id = call.path_id("order_id")
+        author = f"{call.caller.role}:{call.caller.account_id}"
+        version = await self._service.add_note(order_id, author, call.body.text)
+        return Reply(201, NoteReply(str(order_id), version))
+
+    async def _shown(self, call: Call) -> Reply:
+        order = await self._queries.read_any(call.path_id("order_id"))
+        return Reply(200, order, {"ETag": f'"{order.version}"'})
+
+
+def expected_version(request: web.Request) -> int | None:
+    """The version in If-Match (RFC 9110, section 13.1.1); None for none and for ``*``."""
+    tag = request.headers.get("If-Match", "*").strip()
+    if tag == "*":
+        return None
+    number = tag.strip('"')
+    if not (number.isascii() and number.isdigit() and len(number) < 10):
+        raise MalformedRequest("If-Match is not an entity tag of an order")
+    return int(number)
+
+
+def _before(call: Call) -> uuid.UUID | None:
+    key = read_cursor(call.query.cursor, (uuid.UUID,))
+    return key[0] if key else None
