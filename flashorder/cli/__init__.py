@@ -14,10 +14,12 @@ from flashorder import __version__
 from flashorder.kernel.errors import FlashorderError, Unavailable
 
 GROUPS: tuple[str, ...] = (
+    "consume",
     "doctor",
     "reconcile",
     "simulate",
     "verify",
+    "work",
 )
 EXIT_DOES_NOT_HOLD = 1
 EXIT_WRONG_USE = 2

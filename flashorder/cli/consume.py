@@ -1,0 +1,20 @@
+"""``flashorder consume``: the stream of accepted purchases into PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+
+import typer
+
+from flashorder.cli.background import run_until_signalled
+
+
+def register(root: typer.Typer) -> None:
+    """Add the command."""
+
+    @root.command()
+    def consume() -> None:
+        """Make orders of accepted purchases, until SIGTERM or SIGINT; several may run at once."""
+        from flashorder.app import build_consumer  # noqa: PLC0415 - heavy: only when it runs
+
+        asyncio.run(run_until_signalled(build_consumer))

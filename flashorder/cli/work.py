@@ -1,0 +1,20 @@
+"""``flashorder work``: expiry, the outbox, and every other thing that time brings."""
+
+from __future__ import annotations
+
+import asyncio
+
+import typer
+
+from flashorder.cli.background import run_until_signalled
+
+
+def register(root: typer.Typer) -> None:
+    """Add the command."""
+
+    @root.command()
+    def work() -> None:
+        """Relay events and run the timed jobs, until SIGTERM or SIGINT; several may run at once."""
+        from flashorder.app import build_worker  # noqa: PLC0415 - heavy: only when it runs
+
+        asyncio.run(run_until_signalled(build_worker))
