@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 import structlog
+from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 from tenacity import (
@@ -22,8 +23,8 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from flashorder.consumer import metrics
 from flashorder.consumer.entry import Entry
+from flashorder.consumer.metrics import ConsumerMetrics
 from flashorder.consumer.placing import Placed, Placing
 from flashorder.consumer.stream import IntentStream
 from flashorder.infra.postgres.pool import Pool
@@ -85,7 +86,14 @@ class Consumer:
     enough for a blocked read a shard beside the rest.
     """
 
-    def __init__(self, redis: Redis, pool: Pool, settings: Settings) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        pool: Pool,
+        settings: Settings,
+        metrics: ConsumerMetrics | None = None,
+    ) -> None:
+        self._metrics = metrics or ConsumerMetrics(CollectorRegistry())
         self.name = settings.consumer_name or _unique_name()
         self._settings = settings
         self._lanes = [
@@ -161,7 +169,7 @@ class Consumer:
         """Place ``entries`` however long the database is away; ``Stopped`` if it is time."""
 
         def waiting(state: RetryCallState) -> None:
-            metrics.RETRIES.inc()
+            self._metrics.retries.inc()
             error = state.outcome.exception() if state.outcome else None
             log.warning(
                 "batch_waits",
@@ -187,12 +195,12 @@ class Consumer:
     async def _place(self, lane: Lane, entries: Sequence[Entry]) -> Placed:
         began = time.perf_counter()
         placed = await lane.placing.place(entries)
-        metrics.BATCH_SECONDS.observe(time.perf_counter() - began)
-        metrics.BATCH_ENTRIES.observe(len(entries))
-        metrics.APPLIED.inc(placed.orders)
-        metrics.PUT_ASIDE.inc(placed.put_aside)
+        self._metrics.batch_seconds.observe(time.perf_counter() - began)
+        self._metrics.batch_entries.observe(len(entries))
+        self._metrics.applied_orders.inc(placed.orders)
+        self._metrics.dead_letters.inc(placed.put_aside)
         age_seconds = time.time() - entries[0].intent[0] / 1000
-        metrics.APPLIED_AGE_SECONDS.labels(str(lane.stream.shard)).set(age_seconds)
+        self._metrics.applied_age_seconds.labels(str(lane.stream.shard)).set(age_seconds)
         return placed
 
     async def _upkeep(self, lane: Lane, stopping: asyncio.Event) -> None:
@@ -200,7 +208,9 @@ class Consumer:
         while not stopping.is_set():
             await _pause(stopping, self._settings.consumer_upkeep_seconds)
             try:
-                metrics.LAG.labels(str(lane.stream.shard)).set(await lane.stream.lag())
+                self._metrics.lag_entries.labels(str(lane.stream.shard)).set(
+                    await lane.stream.lag()
+                )
                 await lane.stream.trim()
             except (Unavailable, ResponseError) as error:
                 log.warning("upkeep_waits", shard=lane.stream.shard, error=repr(error))

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from flashorder.infra.jobs import Job
 from flashorder.infra.postgres.pool import Pool, database_failures
-from flashorder.notifications import metrics
+from flashorder.notifications.metrics import OutboxMetrics
 from flashorder.notifications.relay import SQL
 from flashorder.settings import Settings
 
 EVENTS_PER_ROUND_MAX = 5_000
 
 
-def jobs(pool: Pool, settings: Settings) -> list[Job]:
+def jobs(pool: Pool, settings: Settings, metrics: OutboxMetrics) -> list[Job]:
     """Measuring, and removing processed events after ``settings.outbox_retention_seconds``."""
     return [
-        Job("outbox.measure", 5.0, lambda: measure(pool)),
+        Job("outbox.measure", 5.0, lambda: measure(pool, metrics)),
         Job("outbox.prune", 60.0, lambda: prune(pool, settings.outbox_retention_seconds)),
     ]
 
 
-async def measure(pool: Pool) -> int:
+async def measure(pool: Pool, metrics: OutboxMetrics) -> int:
     """Bring the gauges up to date; nothing follows at once, so it returns 0."""
     with database_failures():
         row = await pool.fetchrow(SQL["measure"])
     assert row is not None, "an aggregate always has a row"
-    metrics.WAITING.set(row["waiting"])
-    metrics.OLDEST_SECONDS.set(row["oldest_seconds"])
+    metrics.waiting_events.set(row["waiting"])
+    metrics.oldest_seconds.set(row["oldest_seconds"])
     return 0
 
 

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
-WAITING = Gauge("flashorder_outbox_waiting_events", "Events that are not processed yet")
-OLDEST_SECONDS = Gauge(
-    "flashorder_outbox_oldest_seconds", "Age of the oldest event that is not processed yet"
-)
-PROCESSED = Counter(
-    "flashorder_outbox_processed_events", "Events that every handler has done", ["topic"]
-)
-FAILED = Counter(
-    "flashorder_outbox_failed_attempts", "Attempts at an event that a handler refused", ["topic"]
-)
+
+class OutboxMetrics:
+    """The outbox's families in ``registry``: one instance a registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.waiting_events = Gauge(
+            "flashorder_outbox_waiting_events",
+            "Events that are not processed yet",
+            registry=registry,
+        )
+        self.oldest_seconds = Gauge(
+            "flashorder_outbox_oldest_seconds",
+            "Age of the oldest event that is not processed yet",
+            registry=registry,
+        )
+        self.processed_events = Counter(
+            "flashorder_outbox_processed_events",
+            "Events that every handler has done",
+            ["topic"],
+            registry=registry,
+        )
+        self.failed_attempts = Counter(
+            "flashorder_outbox_failed_attempts",
+            "Attempts at an event that a handler refused",
+            ["topic"],
+            registry=registry,
+        )

@@ -15,12 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
+from prometheus_client import CollectorRegistry
 
 from flashorder.infra.postgres.pool import Pool, database_failures
 from flashorder.infra.postgres.sql import load_sql
 from flashorder.kernel.errors import Unavailable
 from flashorder.kernel.events import Event, Handler, Topic
-from flashorder.notifications import metrics
+from flashorder.notifications.metrics import OutboxMetrics
 from flashorder.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -57,8 +58,13 @@ class OutboxRelay:
     """
 
     def __init__(
-        self, pool: Pool, subscriptions: Mapping[Topic, Sequence[Handler]], settings: Settings
+        self,
+        pool: Pool,
+        subscriptions: Mapping[Topic, Sequence[Handler]],
+        settings: Settings,
+        metrics: OutboxMetrics | None = None,
     ) -> None:
+        self._metrics = metrics or OutboxMetrics(CollectorRegistry())
         self._pool = pool
         self._subscriptions = {topic: tuple(each) for topic, each in subscriptions.items()}
         self._events_max = settings.outbox_batch_events_max
@@ -175,9 +181,9 @@ class OutboxRelay:
                     [_storable(each.error) for each in failed],
                 )
         for event in processed:
-            metrics.PROCESSED.labels(event.topic).inc()
+            self._metrics.processed_events.labels(event.topic).inc()
         for each in failed:
-            metrics.FAILED.labels(each.taken.event.topic).inc()
+            self._metrics.failed_attempts.labels(each.taken.event.topic).inc()
         return []
 
 
