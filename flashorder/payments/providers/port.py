@@ -75,7 +75,7 @@ class RefundReport(msgspec.Struct, frozen=True, tag="refund"):
 class OtherReport(msgspec.Struct, frozen=True, tag="other"):
     """An event that concerns neither a payment nor a refund."""
 
-    type: str
+    event_type: str
 
 
 Report = PaymentReport | RefundReport | OtherReport

@@ -20,14 +20,14 @@ import hashlib
 import hmac
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
 from aiohttp import web
 
 from flashorder.kernel.clock import utc_now
-from flashorder.kernel.money import AMOUNT_MAX
+from flashorder.payments.simulator.bodies import CreateBody, DecisionBody, RefundBody
 from flashorder.payments.simulator.books import (
     Books,
     EventEntry,
@@ -44,35 +44,6 @@ from flashorder.settings import Settings
 
 BODY_BYTES_MAX = 16 * 1024
 T = TypeVar("T")
-Short = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
-
-
-class CreateBody(msgspec.Struct, forbid_unknown_fields=True):
-    """POST /v1/payments."""
-
-    merchant_reference: Short
-    amount: Annotated[int, msgspec.Meta(ge=0, le=AMOUNT_MAX)]
-    currency: Currency
-    capture_method: Literal["automatic", "manual"] = "automatic"
-    method: Short | None = None
-    return_url: Annotated[str, msgspec.Meta(max_length=2000, pattern="^https?://")] | None = None
-
-
-class RefundBody(msgspec.Struct, forbid_unknown_fields=True):
-    """POST /v1/refunds."""
-
-    payment: Short
-    merchant_reference: Short
-    amount: Annotated[int, msgspec.Meta(ge=1, le=AMOUNT_MAX)]
-    currency: Currency
-    reason: Short | None = None
-
-
-class DecisionBody(msgspec.Struct, forbid_unknown_fields=True):
-    """POST /pay/{id}/decision."""
-
-    decision: Literal["approve", "decline"]
 
 
 def build_payment_simulator(settings: Settings) -> web.Application:
@@ -139,11 +110,15 @@ class PaymentSimulator:
             )
             self._dispatcher.resume()
             delivering = asyncio.create_task(self._dispatcher.run(), name="simulator:webhooks")
-            yield
-            delivering.cancel()
-            await asyncio.wait([delivering])
-        self._journal.close()
-        await writing
+            try:
+                yield
+            finally:
+                delivering.cancel()
+                self._journal.close()
+                await asyncio.wait([delivering, writing])
+        for task in (writing, delivering):
+            if not task.cancelled():
+                task.result()
 
     @web.middleware
     async def guard(

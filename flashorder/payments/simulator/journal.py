@@ -27,6 +27,7 @@ class Journal:
         self._waiters: list[asyncio.Future[None]] = []
         self._work = asyncio.Event()
         self._closing = False
+        self._failure: OSError | None = None
 
     def open(self) -> list[bytes]:
         """Lock the file and return its whole lines. Raises ``Misconfigured`` if it is in use."""
@@ -49,36 +50,31 @@ class Journal:
 
     async def durable(self) -> None:
         """Wait until everything appended so far is on disk; raises OSError if it never will be."""
+        if self._failure is not None:
+            raise self._failure
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         self._work.set()
         await waiter
 
     async def run(self) -> None:
-        """Write until ``close`` is called and everything is written."""
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            lines, self._lines = self._lines, []
-            waiters, self._waiters = self._waiters, []
-            failure: OSError | None = None
-            try:
-                if lines:
-                    await asyncio.to_thread(self._write, b"".join(lines))
-            except OSError as error:
-                failure = error
-            for waiter in waiters:
-                if waiter.done():
-                    continue
-                if failure is None:
-                    waiter.set_result(None)
-                else:
-                    waiter.set_exception(failure)
-            if failure is not None:
-                raise failure
-            if self._closing and not self._lines and not self._waiters:
-                os.close(self._descriptor)
-                return
+        """Write until ``close`` is called and everything is written; raises what the disk says."""
+        try:
+            while not (self._closing and not self._lines and not self._waiters):
+                await self._work.wait()
+                self._work.clear()
+                lines, self._lines = self._lines, []
+                waiters, self._waiters = self._waiters, []
+                try:
+                    if lines:
+                        await asyncio.to_thread(self._write, b"".join(lines))
+                except OSError as error:
+                    self._failure = error
+                    _settle(waiters + self._waiters, error)
+                    raise
+                _settle(waiters, None)
+        finally:
+            os.close(self._descriptor)
 
     def close(self) -> None:
         """Let ``run`` return once everything is written."""
@@ -90,3 +86,13 @@ class Journal:
         while view:
             view = view[os.write(self._descriptor, view) :]
         os.fsync(self._descriptor)
+
+
+def _settle(waiters: list[asyncio.Future[None]], failure: OSError | None) -> None:
+    for waiter in waiters:
+        if waiter.done():  # the caller has left
+            continue
+        if failure is None:
+            waiter.set_result(None)
+        else:
+            waiter.set_exception(failure)
