@@ -65,6 +65,7 @@ class Settings(BaseSettings):
     address_requests_per_second: Seconds = 2_000.0
     address_requests_burst: Positive = 10_000
     login_attempts_per_minute: Positive = 60
+    login_attempts_per_address_per_minute: Positive = 600
     password_hashes_at_once: Positive = 2
     # How many proxies of ours stand in front, each appending to X-Forwarded-For.
     trusted_proxies: Annotated[int, Field(ge=0, le=8)] = 0

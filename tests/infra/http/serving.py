@@ -73,10 +73,11 @@ async def served(
     idempotency: IdempotencyStore | None = None,
     checks: Mapping[str, Check] | None = None,
     metrics: Metrics | None = None,
+    authenticator: Authenticator | None = None,
 ) -> AsyncIterator[Served]:
     """Serve ``endpoints`` as a web role does."""
     settings = settings or make_settings()
-    authenticator = Authenticator.of(settings)
+    authenticator = authenticator or Authenticator.of(settings)
     app = build_application(
         endpoints,
         settings=settings,

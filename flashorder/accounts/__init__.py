@@ -1,0 +1,1 @@
+"""Accounts: who buys and who works here, how they sign in, and where parcels go."""
