@@ -75,6 +75,7 @@ class Movement:
     actor: str
     reference: str | None = None
     occurred_at: datetime | None = None
+    entry_no: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +95,16 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Stock of one SKU, units: ``available`` is what no sale and no order has been given."""
+    """Stock of one SKU, units: ``available`` is what no sale and no order has been given.
+
+    ``counted`` is false while all of it is an estimate, or a promise of a sale.
+    """
 
     sku: str
+    name: str
     on_hand: int
     available: int
+    counted: bool
 
 
 def movement_id_of(source: uuid.UUID, kind: MovementKind, sku: str, token: str = "") -> uuid.UUID:

@@ -1,0 +1,2 @@
+-- One product.
+SELECT * FROM products WHERE sku = $1
