@@ -13,14 +13,7 @@ import typer
 from flashorder import __version__
 from flashorder.kernel.errors import FlashorderError, Unavailable
 
-GROUPS: tuple[str, ...] = (
-    "consume",
-    "doctor",
-    "reconcile",
-    "simulate",
-    "verify",
-    "work",
-)
+GROUPS: tuple[str, ...] = ("consume", "doctor", "reconcile", "simulate", "up", "verify", "work",)
 EXIT_DOES_NOT_HOLD = 1
 EXIT_WRONG_USE = 2
 EXIT_AWAY = 3

@@ -65,8 +65,8 @@ def _shown(value: Any) -> Any:
 
 
 def _ports(settings: Settings) -> list[Finding]:
-    from flashorder.cli.running import running_state  # noqa: PLC0415
     from flashorder.infra.machine import check_port  # noqa: PLC0415 - heavy
+    from flashorder.standalone.ready import running_state  # noqa: PLC0415
 
     if running_state(settings) is not None:
         return [Finding("machine", "ports", Level.OK, "held by the running `flashorder up`")]

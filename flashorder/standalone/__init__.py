@@ -1,0 +1,1 @@
+"""The whole service on one machine: stores, roles and a demonstration under one supervisor."""

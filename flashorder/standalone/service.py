@@ -1,0 +1,222 @@
+"""Start everything, tell when it is ready, keep it running, stop it in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+from pydantic import SecretStr
+
+from flashorder.infra.embedded import DataFolder
+from flashorder.infra.embedded.data_folder import write_private
+from flashorder.infra.supervision import Console, RoleCommand, RoleLog, SupervisedRole
+from flashorder.kernel.errors import FlashorderError
+from flashorder.settings import Settings
+from flashorder.standalone.addresses import Addresses, choose_addresses
+from flashorder.standalone.probe import until_ok
+from flashorder.standalone.ready import READY_FILE, ReadyState
+from flashorder.standalone.roles import (
+    CARRIER_SIMULATOR,
+    CONSUMER,
+    PAYMENT_SIMULATOR,
+    WEB,
+    WORKER,
+    service_commands,
+    simulator_commands,
+)
+from flashorder.standalone.stores import Stores
+
+if TYPE_CHECKING:
+    from flashorder.standalone.demonstration import Demonstration
+
+READY_TIMEOUT_SECONDS = 60.0
+READY_POLL_SECONDS = 0.02
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What ``flashorder up`` was asked for."""
+
+    workers: int
+    demonstration: bool
+    autopilot: bool
+    ready_file: Path | None = None
+
+
+class Standalone:
+    """The whole service; ``folder`` is open. ``stop`` may be called at any time, even twice."""
+
+    def __init__(
+        self, settings: Settings, folder: DataFolder, console: Console, options: Options
+    ) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._console = console
+        self._options = options
+        self._stores = Stores(settings, folder, console, self._told_again)
+        self._addresses: Addresses | None = None
+        self._roles: list[SupervisedRole] = []
+        self._ready = False
+
+    async def start(self) -> tuple[ReadyState, Demonstration | None]:
+        """Return once ``/readyz`` holds.
+
+        Raises ``Misconfigured``, ``EmbeddedServerError``, ``RoleFailed``; the caller then stops.
+        """
+        self._state_path().unlink(missing_ok=True)
+        self._addresses = choose_addresses(self._settings)
+        for command in simulator_commands(self._settings, self._addresses):
+            self._run(command)
+        await self._stores.start()
+        settings = self._settings_for_us(self._addresses)
+        await _migrate(settings.required_database_url())
+        for command in service_commands(
+            settings,
+            self._addresses,
+            self._stores,
+            workers=self._options.workers,
+            autopilot=self._options.autopilot,
+        ):
+            self._run(command)
+        demonstration, _ = await self._unless_a_role_fails(
+            asyncio.gather(self._prepare(settings), self._until_ready(self._addresses))
+        )
+        for role in self._roles:
+            role.proven()
+        self._ready = True
+        self._tell()
+        return self.state(), demonstration
+
+    async def stop(self) -> None:
+        """Web first, so that what was accepted is still taken further; the stores last."""
+        self._ready = False
+        self._state_path().unlink(missing_ok=True)
+        by_name = {role.command.name: role for role in self._roles}
+        for names in ((WEB,), (CONSUMER,), (WORKER,), (PAYMENT_SIMULATOR, CARRIER_SIMULATOR)):
+            await asyncio.gather(*(by_name[name].stop() for name in names if name in by_name))
+        await self._stores.stop()
+
+    def hurry(self) -> None:
+        """Whatever a stop is waiting for, do not wait for it."""
+        for role in self._roles:
+            role.hurry()
+        self._stores.hurry()
+
+    def state(self) -> ReadyState:
+        """Addresses and process ids as they are now."""
+        assert self._addresses is not None, "asked before the start"
+        by_name = {role.command.name: role.pid for role in self._roles}
+        web = by_name.get(WEB)
+        pids: dict[str, int | list[int] | None] = {
+            WEB: _web_pids(web, self._options.workers) if web else [],
+            CONSUMER: by_name.get(CONSUMER),
+            WORKER: by_name.get(WORKER),
+            **self._stores.pids(),
+            PAYMENT_SIMULATOR: by_name.get(PAYMENT_SIMULATOR),
+            CARRIER_SIMULATOR: by_name.get(CARRIER_SIMULATOR),
+        }
+        return ReadyState(
+            url=self._addresses.url,
+            redis_url=self._stores.redis_url,
+            database_url=self._stores.database_url,
+            simulator_url=self._addresses.payment_simulator_url,
+            carrier_url=self._addresses.carrier_simulator_url,
+            pids=pids,
+        )
+
+    def _run(self, command: RoleCommand) -> None:
+        log = RoleLog(self._folder.log_folder, command.name, self._console)
+        role = SupervisedRole(command, log, self._console, self._told_again)
+        self._roles.append(role)
+        role.start()
+
+    def _settings_for_us(self, addresses: Addresses) -> Settings:
+        return self._settings.model_copy(
+            update={
+                "redis_url": SecretStr(self._stores.redis_url),
+                "database_url": SecretStr(self._stores.database_url),
+                "port": addresses.port,
+            }
+        )
+
+    async def _prepare(self, settings: Settings) -> Demonstration | None:
+        # Imported when the roles have been started: their imports and ours go side by side.
+        from flashorder.standalone.demonstration import (  # noqa: PLC0415
+            import_shipped_catalogue,
+            prepare_demonstration,
+        )
+
+        if self._options.demonstration:
+            return await prepare_demonstration(settings)
+        await import_shipped_catalogue(settings)
+        return None
+
+    async def _until_ready(self, addresses: Addresses) -> None:
+        urls = [f"{addresses.url}/readyz"]
+        if addresses.payment_simulator_port:
+            urls.append(f"{addresses.payment_simulator_url}/healthz")
+        if addresses.carrier_simulator_port:
+            urls.append(f"{addresses.carrier_simulator_url}/healthz")
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_SECONDS):
+                await asyncio.gather(*(until_ok(url) for url in urls))
+        except TimeoutError:
+            raise FlashorderError(
+                f"the service was not ready within {READY_TIMEOUT_SECONDS:.0f} s; its words are in "
+                f"{self._folder.log_folder}"
+            ) from None
+
+    async def _unless_a_role_fails(self, work: Awaitable[T]) -> T:
+        working = asyncio.ensure_future(work)
+        watches = {asyncio.create_task(role.failed.wait()): role for role in self._roles}
+        try:
+            done, _ = await asyncio.wait({working, *watches}, return_when=asyncio.FIRST_COMPLETED)
+            for watch, role in watches.items():
+                if watch in done:
+                    raise role.failure()
+            return working.result()
+        finally:
+            for task in (working, *watches):
+                task.cancel()
+            await asyncio.gather(working, *watches, return_exceptions=True)
+
+    def _told_again(self) -> None:
+        """A pid has changed: whoever reads the file finds the new one."""
+        if self._ready:
+            self._tell()
+
+    def _tell(self) -> None:
+        line = msgspec.json.encode(self.state()) + b"\n"
+        for path in (self._state_path(), self._options.ready_file):
+            if path is not None:
+                try:
+                    write_private(path, line)
+                except OSError as error:
+                    self._console.say("up", f"{path} cannot be written: {error.strerror}")
+
+    def _state_path(self) -> Path:
+        return self._folder.path / READY_FILE
+
+
+async def _migrate(dsn: str) -> None:
+    from flashorder.infra.postgres.migrations import migrate  # noqa: PLC0415 - heavy
+
+    await migrate(dsn)
+
+
+def _web_pids(pid: int, workers: int) -> list[int]:
+    """The processes that answer: those that ``serve`` has started, else itself."""
+    if workers == 1:
+        return [pid]
+    import psutil  # type: ignore[import-untyped]  # noqa: PLC0415 - only for several workers
+
+    try:
+        children = [child.pid for child in psutil.Process(pid).children()]
+    except psutil.Error:
+        return [pid]
+    return sorted(children) or [pid]
