@@ -13,7 +13,17 @@ import typer
 from flashorder import __version__
 from flashorder.kernel.errors import FlashorderError, Unavailable
 
-GROUPS: tuple[str, ...] = ("consume", "doctor", "reconcile", "simulate", "up", "verify", "work",)
+GROUPS: tuple[str, ...] = (
+    "catalog",
+    "consume",
+    "doctor",
+    "reconcile",
+    "sale",
+    "simulate",
+    "up",
+    "verify",
+    "work",
+)
 EXIT_DOES_NOT_HOLD = 1
 EXIT_WRONG_USE = 2
 EXIT_AWAY = 3
