@@ -46,6 +46,8 @@ class Settings(BaseSettings):
 
     # -- the front
     workers: Positive = 1
+    # Which of several web workers this process is, from 0; set by `flashorder serve`.
+    worker_index: Annotated[int, Field(ge=0)] | None = None
     shards: Annotated[int, Field(ge=1, le=256)] = 1
     batch_purchases_max: Annotated[int, Field(ge=1, le=512)] = 256
     waiting_purchases_max: Positive = 20_000

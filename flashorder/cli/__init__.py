@@ -14,12 +14,15 @@ from flashorder import __version__
 from flashorder.kernel.errors import FlashorderError, Unavailable
 
 GROUPS: tuple[str, ...] = (
+    "accounts",
     "catalog",
     "consume",
     "doctor",
     "reconcile",
     "sale",
+    "serve",
     "simulate",
+    "tokens",
     "up",
     "verify",
     "work",

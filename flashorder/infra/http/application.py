@@ -22,6 +22,8 @@ from flashorder.settings import Settings
 
 EVENT_STREAM = "text/event-stream"
 UNMATCHED = "unmatched"
+METRICS: web.AppKey[Metrics] = web.AppKey("metrics", Metrics)
+"""Where an application keeps the metrics it was built with."""
 
 
 def build_application(
@@ -53,6 +55,7 @@ def build_application(
             [settings.body_bytes_max, *(each.body_bytes_max or 0 for each in served)]
         )
     )
+    app[METRICS] = metrics
     limited = Parts(settings, authenticator, RateLimits(settings), idempotency, metrics.requests)
     # Whoever watches over the service is never told to slow down.
     unlimited = Parts(settings, authenticator, None, None, metrics.requests)

@@ -30,6 +30,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from flashorder import __version__
+from flashorder.settings import Settings
 
 EXPOSITION_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS_BOUNDS: Final = (
@@ -106,6 +107,13 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
+
+    @classmethod
+    def of(cls, settings: Settings, role: str) -> Metrics:
+        """The metrics of a role; of one among several web workers, with its index as a label."""
+        if settings.worker_index is None:
+            return cls(role=role)
+        return cls(role=role, worker=str(settings.worker_index))
 
     def exposition(self) -> bytes:
         """Everything in Prometheus' text format."""
