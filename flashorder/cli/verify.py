@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flashorder.cli import EXIT_DOES_NOT_HOLD
-from flashorder.cli.output import JsonOption, print_json, print_table
+from flashorder.cli.output import JsonOption, print_json
 from flashorder.cli.running import adopt_running_stores
 from flashorder.settings import Settings, load_settings
 
@@ -86,17 +86,13 @@ def _progress(left: InFlight, remaining_seconds: float) -> None:
 def _print(report: Report) -> None:
     if sys.stderr.isatty():
         sys.stderr.write("\r\033[K")
-    print_table(
-        [
-            {
-                "check": f"{check.room}.{check.name}",
-                "what": check.explanation,
-                "violations": check.violations or "-",
-            }
-            for check in report.checks
-        ],
-        ["check", "what", "violations"],
-    )
+    names = [f"{check.room}.{check.name}" for check in report.checks]
+    width = max(map(len, names))
+    typer.echo(f"{'check':<{width}}  violations  what must hold")
+    for name, check in zip(names, report.checks, strict=True):
+        count = f"{check.violations or '-':>10}"
+        shown = typer.style(count, fg="red" if check.violations else "green")
+        typer.echo(f"{name:<{width}}  {shown}  {check.explanation}")
     for check in report.checks:
         for example in check.examples:
             shown = ", ".join(f"{name}={value}" for name, value in example.items())

@@ -28,7 +28,9 @@ def simulator_commands(settings: Settings, addresses: Addresses) -> list[RoleCom
     ):
         if port is not None:
             commands.append(
-                _command(name, ("simulate", which, "--port", str(port)), environment, 10.0)
+                _command(
+                    name, ("simulate", which, "--port", str(port), "--json"), environment, 10.0
+                )
             )
     return commands
 

@@ -121,7 +121,7 @@ async def _run_sql(connection: Connection, room: str, invariant: Invariant) -> C
     )
     return CheckResult(
         room,
-        invariant.name,
+        invariant.name.removeprefix(f"{room}."),
         invariant.explanation,
         rows[0]["total"] if rows else 0,
         tuple(row["violation"] for row in rows),

@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Awaitable, Callable
 
+import asyncpg
 import pytest
 
 from flashorder.infra.redis import keys
@@ -45,7 +46,7 @@ async def test_a_sound_service_holds(desk: Desk, verification: Verification) -> 
     await some_orders(desk)
     report = await verification.run(0.0, silent)
     assert report.holds, report
-    assert len(report.checks) >= 14
+    assert len(report.checks) >= 11
 
 
 async def test_work_in_flight_is_waited_for(desk: Desk, verification: Verification) -> None:
@@ -84,10 +85,6 @@ async def exceed_the_limit_at_the_front(desk: Desk, orders: list[uuid.UUID]) -> 
     await desk.redis.hset(desk.keys.buyers, os.urandom(16) + SKU.encode(), 6)
 
 
-async def exceed_the_limit_in_orders(desk: Desk, orders: list[uuid.UUID]) -> None:
-    await desk.pool.execute("UPDATE sale_items SET per_buyer_limit = 1")
-
-
 async def accept_without_an_order(desk: Desk, orders: list[uuid.UUID]) -> None:
     await desk.redis.hset(desk.keys.tokens, os.urandom(10), b"A\x01" + bytes(14) + b"1:1:1:x")
 
@@ -105,19 +102,11 @@ async def acknowledge_without_applying(desk: Desk, orders: list[uuid.UUID]) -> N
     await desk.acknowledge(await desk.take())
 
 
-async def miscount_committed(desk: Desk, orders: list[uuid.UUID]) -> None:
-    await desk.pool.execute("UPDATE sale_items SET committed = committed + 1")
-
-
 async def apply_and_bury(desk: Desk, orders: list[uuid.UUID]) -> None:
     await desk.pool.execute(
         "INSERT INTO dead_letters (dead_letter_id, shard, intent_ms, intent_seq, fields, error) "
         "SELECT gen_random_uuid(), shard, intent_ms, intent_seq, '{}', 'x' FROM orders LIMIT 1"
     )
-
-
-async def lose_an_event(desk: Desk, orders: list[uuid.UUID]) -> None:
-    await desk.pool.execute("DELETE FROM order_events WHERE order_id = $1", orders[0])
 
 
 @pytest.mark.parametrize(
@@ -129,15 +118,12 @@ async def lose_an_event(desk: Desk, orders: list[uuid.UUID]) -> None:
         (sell_below_zero, "front.stock_not_negative"),
         (forget_the_sale, "front.sale_known"),
         (exceed_the_limit_at_the_front, "front.buyer_limit"),
-        (exceed_the_limit_in_orders, "verification.buyer_limit_in_orders"),
         (accept_without_an_order, "front.accepted_is_order"),
         (forget_a_token, "front.holds_agree"),
         (forget_a_release, "front.holds_agree"),
         (forget_a_release, "stream.nothing_in_flight"),
         (acknowledge_without_applying, "front.acknowledged_is_applied"),
-        (miscount_committed, "verification.committed_is_live_units"),
         (apply_and_bury, "verification.intent_applied_once"),
-        (lose_an_event, "verification.timeline_contiguous"),
     ],
 )
 async def test_damage_is_found(
@@ -156,9 +142,13 @@ async def test_a_trimmed_stream_is_sound(desk: Desk, verification: Verification)
     assert await broken(verification) == []
 
 
-async def test_every_statement_of_every_room_runs(desk: Desk) -> None:
+async def test_every_statement_of_every_room_runs(database_url: str) -> None:
     everything = room_invariants()
     assert "verification" in everything
-    for room, invariants in everything.items():
-        for each in invariants:
-            assert await desk.pool.fetch(each.sql) == [], f"{room}.{each.name}"
+    connection = await asyncpg.connect(database_url)
+    try:
+        for room, invariants in everything.items():
+            for each in invariants:
+                assert await connection.fetch(each.sql) == [], f"{room}.{each.name}"
+    finally:
+        await connection.close()
