@@ -41,7 +41,7 @@ def free_port() -> int:
 @asynccontextmanager
 async def listening(app: web.Application, port: int) -> AsyncIterator[None]:
     """``app`` behind a real port of this machine."""
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", port).start()

@@ -121,7 +121,7 @@ class CarrierSimulator:
                 self.books.create_label, key, asked, _now_ms(), self._control
             )
             self._stir()
-        return _json(self._shown(request, label), status=201)
+        return _json(self._shown(label), status=201)
 
     async def cancel_label(self, request: web.Request) -> web.Response:
         """``DELETE /v1/labels/{key}``."""
@@ -129,7 +129,7 @@ class CarrierSimulator:
         async with self._mood():
             key = request.match_info["key"]
             label = await self._in_thread(self.books.cancel_label, key, _now_ms())
-        return _json(self._shown(request, label))
+        return _json(self._shown(label))
 
     async def tracking(self, request: web.Request) -> web.Response:
         """``GET /v1/tracking/{tracking_number}``."""
@@ -137,7 +137,7 @@ class CarrierSimulator:
         async with self._mood():
             number = request.match_info["tracking_number"]
             parcel = await self._in_thread(self.books.tracking, number)
-        return _json(self._shown(request, parcel))
+        return _json(self._shown(parcel))
 
     async def document(self, request: web.Request) -> web.Response:
         """``GET /labels/{token}.pdf``."""
@@ -168,7 +168,9 @@ class CarrierSimulator:
         if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit) <= LEDGER_LABELS_MAX):
             raise InvalidInput(f"limit is 1 to {LEDGER_LABELS_MAX}")
         after = request.query.get("cursor", "")
-        return _json(await self._in_thread(self.books.ledger, after, int(limit)))
+        page = await self._in_thread(self.books.ledger, after, int(limit))
+        page["labels"] = [self._shown(label) for label in page["labels"]]
+        return _json(page)
 
     async def health(self, request: web.Request) -> web.Response:
         """``GET /healthz``."""
@@ -191,7 +193,9 @@ class CarrierSimulator:
             if due_ms is not None:
                 idle_seconds = min(IDLE_SECONDS_MAX, max(0.001, (due_ms - _now_ms()) / 1000))
             with suppress(TimeoutError):
-                await asyncio.wait_for(stirred.wait(), idle_seconds)
+                # Not wait_for: up to Python 3.11 it can swallow a cancellation.
+                async with asyncio.timeout(idle_seconds):
+                    await stirred.wait()
 
     async def _move_parcels(self) -> int | None:
         moved = await self._in_thread(self.books.journeys.advance, _now_ms(), self._control)
@@ -234,7 +238,7 @@ class CarrierSimulator:
         if not hmac.compare_digest(shown, f"Bearer {self._api_key}".encode()):
             raise Unauthenticated("the API key is missing or wrong")
 
-    def _shown(self, request: web.Request, label: dict[str, Any]) -> dict[str, Any]:
+    def _shown(self, label: dict[str, Any]) -> dict[str, Any]:
         token = label.pop("document_token")
         url = f"{self._settings.carrier_simulator_url.rstrip('/')}/labels/{token}.pdf"
         return label | {"label_url": url}
