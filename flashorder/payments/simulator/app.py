@@ -128,7 +128,10 @@ class PaymentSimulator:
         try:
             if request.path.startswith("/v1/"):
                 self._check_api_key(request)
+                answer = await handler(request)
+                # What was asked for is done by now: that is what makes slowness dangerous.
                 await asyncio.sleep(self._control.latency_ms / 1000)
+                return answer
             return await handler(request)
         except Refused as refusal:
             if _wants_page(request):
