@@ -119,8 +119,12 @@ class Shop:
     async def place(self, quantity: int = 1, buyer_id: uuid.UUID | None = None) -> Bought:
         """A purchase, and its order in PostgreSQL."""
         bought = await self.buy(quantity, buyer_id)
-        await Consumer(self.redis, self.pool, settings()).drain_all()
+        await self.drain()
         return bought
+
+    async def drain(self) -> None:
+        """Everything in the stream becomes orders."""
+        await Consumer(self.redis, self.pool, settings()).drain_all()
 
     async def add_entry(self, count: int = 1, **changes: Any) -> list[dict[str, Any]]:
         """Entries as reserve.lua writes them, with what a test wants otherwise; None: left out."""
