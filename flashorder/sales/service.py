@@ -142,7 +142,9 @@ class SalesService:
                 SQL["settle"], sale_id, SALE.sources(SaleStatus.SETTLED)
             )
             if row is None:
-                raise _not_drained("it still has unpaid orders, or was changed just now")
+                raise _not_drained(
+                    "it has unpaid orders, or the front has not heard of its closing or a top-up"
+                )
             await self._return_unsold(connection, sale_id, actor)
         await self.convergence.try_push(sale_id)
         return await self.get(sale_id)

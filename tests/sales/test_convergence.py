@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -77,6 +78,24 @@ async def test_a_crash_within_a_top_up_is_repaired_by_the_job(house: House, told
     assert await house.service.convergence.push_top_ups() == 1
     assert await house.service.convergence.push_top_ups() == 0
     assert await stock_at_front(house, sale) == {"BOTTLE": 5, "LANTERN": 17}
+
+
+async def test_many_workers_at_once_tell_the_front_once(house: House) -> None:
+    sale = await opened_in_postgresql_only(house)
+    for _ in range(5):
+        await house.service._promise_top_up(
+            sale.sale_id, "LANTERN", 2, top_up_id=new_id(), actor="test", requested_by=None
+        )
+    workers = [
+        SalesService(house.pool, house.front, house.stock, house.settings).convergence
+        for _ in range(4)
+    ]
+    await asyncio.gather(
+        *(worker.push_unsynced() for worker in workers),
+        *(worker.push_top_ups() for worker in workers),
+    )
+    await house.service.convergence.push_top_ups()
+    assert await stock_at_front(house, sale) == {"BOTTLE": 5, "LANTERN": 20}
 
 
 async def test_a_crash_before_the_front_forgets_a_settled_sale(house: House) -> None:

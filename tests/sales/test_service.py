@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from flashorder.infra.redis.keys import sale_keys
 from flashorder.kernel.clock import utc_now
 from flashorder.kernel.errors import Conflict, InvalidInput, InvalidState, NotFound
 from flashorder.kernel.identifiers import new_id
@@ -201,6 +202,20 @@ async def test_a_sale_with_units_on_their_way_is_not_settled(house: House) -> No
         await house.service.settle(sale.sale_id, actor="test")
     assert raised.value.code == "sale_not_drained"
     assert (await house.service.get(sale.sale_id)).status is SaleStatus.CLOSED
+
+
+async def test_a_sale_with_a_purchase_in_the_stream_is_not_settled(house: House) -> None:
+    sale = await house.opened()
+    await house.service.close(sale.sale_id)
+    taken = sale_keys(1, sale.sale_id)
+    await house.front._redis.hincrby(taken.sold, "LANTERN", 1)  # as reserve.lua does
+    with pytest.raises(Conflict) as raised:
+        await house.service.settle(sale.sale_id, actor="test")
+    assert raised.value.code == "sale_not_drained"
+    await house.order(sale, "LANTERN", 1, "paid")
+    settled = await house.service.settle(sale.sale_id, actor="test")
+    assert {item.sku: item.allotted for item in settled.items} == {"BOTTLE": 0, "LANTERN": 1}
+    assert await house.available("LANTERN") == COUNTED_UNITS - 1
 
 
 async def test_a_sale_that_somebody_may_still_pay_is_not_settled(house: House) -> None:
