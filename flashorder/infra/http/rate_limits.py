@@ -21,6 +21,8 @@ from flashorder.kernel.errors import RateLimited
 from flashorder.settings import Settings
 
 BUCKETS_MAX: Final = 200_000
+# The sum of ``burst`` intervals is not exactly the window.
+_GRACE_SECONDS: Final = 1e-9
 
 
 class RateLimit:
@@ -49,15 +51,14 @@ class RateLimit:
         now = self._clock()
         full_at = self._full_at.get(key, now)
         full_at = (full_at if full_at > now else now) + self._interval_seconds
-        # A nanosecond of grace: the sum of ``burst`` intervals is not exactly the window.
-        spare_seconds = self._window_seconds - (full_at - now) + 1e-9
-        if spare_seconds < 0:
+        spare_seconds = self._window_seconds - (full_at - now)
+        if spare_seconds < -_GRACE_SECONDS:
             raise RateLimited(retry_after_seconds=-spare_seconds)
         self._full_at[key] = full_at
         self._full_at.move_to_end(key)
         if len(self._full_at) > self._buckets_max:
             self._full_at.popitem(last=False)
-        return int(spare_seconds / self._interval_seconds)
+        return int((spare_seconds + _GRACE_SECONDS) / self._interval_seconds)
 
     def header_lines(self, name: str) -> tuple[str, ...]:
         """The header lines for each number of requests left (draft-ietf-httpapi-ratelimit-headers).

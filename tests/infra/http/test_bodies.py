@@ -1,0 +1,124 @@
+"""Reading bodies and queries into their types, and pointing at what is wrong with them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Annotated, Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flashorder.infra.http.bodies import body_decoder, check_media_type, check_path
+from flashorder.kernel.errors import (
+    InvalidInput,
+    MalformedRequest,
+    NotFound,
+    UnsupportedMediaType,
+)
+
+
+class Line(msgspec.Struct, forbid_unknown_fields=True):
+    sku: str
+    quantity: Annotated[int, msgspec.Meta(ge=1, le=10)] = 1
+
+
+class Cart(msgspec.Struct, forbid_unknown_fields=True):
+    lines: list[Line]
+    labels: dict[str, str] = {}
+
+
+decode = body_decoder(Cart)
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "code"),
+    [
+        ('{"lines":[{"sku":"a","quantity":0}]}', "/lines/0/quantity", "invalid_value"),
+        ('{"lines":[{"sku":"a","quantity":-1}]}', "/lines/0/quantity", "invalid_value"),
+        ('{"lines":[{"sku":"a","quantity":1.5}]}', "/lines/0/quantity", "invalid_value"),
+        ('{"lines":[{"sku":"a","quantity":"1"}]}', "/lines/0/quantity", "invalid_value"),
+        ('{"lines":[{"sku":"a","quantity":1000000000}]}', "/lines/0/quantity", "invalid_value"),
+        ('{"lines":[{"sku":"a","quantity":1e999}]}', "/lines/0/quantity", "invalid_value"),
+        ('{"lines":[{"sku":"a"},{"sku":"b","x":1}]}', "/lines/1/x", "unknown_field"),
+        ('{"lines":[{}]}', "/lines/0/sku", "missing_field"),
+        ("{}", "/lines", "missing_field"),
+        ('{"lines":[],"a/b~c":1}', "/a~1b~0c", "unknown_field"),
+        ("[]", "", "invalid_value"),
+        ("null", "", "invalid_value"),
+        ('{"lines":[{"sku":"a\\u0000"}]}', "/lines/0/sku", "invalid_value"),
+        ('{"lines":[],"labels":{"x":"\\u0000"}}', "/labels/x", "invalid_value"),
+    ],
+)
+def test_what_is_refused_is_pointed_at(body: str, pointer: str, code: str) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        decode(body.encode())
+    assert [(each.pointer, each.code) for each in refusal.value.fields] == [(pointer, code)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"{'lines':[]}", b"\xff", b'{"lines":[],}', b'{"lines":[{"sku":"\\ud800"}]}',
+     b"NaN", b'{"labels":' * 5000, b"\xef\xbb\xbf{}", b'{"lines":[{"sku":"\xff"}]}'],
+)  # fmt: skip
+def test_what_is_no_json_is_malformed(body: bytes) -> None:
+    with pytest.raises((MalformedRequest, InvalidInput)):
+        decode(body)
+
+
+def test_a_backslash_before_u0000_is_just_text() -> None:
+    assert decode(b'{"lines":[{"sku":"\\\\u0000"}]}').lines[0].sku == "\\u0000"
+
+
+@given(st.binary(max_size=200))
+def test_no_body_is_anything_but_read_or_refused(body: bytes) -> None:
+    with suppress(InvalidInput, MalformedRequest):
+        assert isinstance(decode(body), Cart)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=20,
+    )
+)
+def test_no_json_is_anything_but_read_or_refused(value: Any) -> None:
+    with suppress(InvalidInput, MalformedRequest):
+        assert isinstance(decode(msgspec.json.encode(value)), Cart)
+
+
+@pytest.mark.parametrize(
+    "given_type",
+    ["application/json", "application/json; charset=utf-8", 'Application/JSON;charset="UTF-8"'],
+)
+def test_json_by_any_of_its_spellings(given_type: str) -> None:
+    check_media_type({"Content-Type": given_type}, "application/json")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Content-Type": "text/plain"},
+        {"Content-Type": "application/json; charset=latin-1"},
+        {"Content-Type": "application/jsonp"},
+        {"Content-Type": "application/x-www-form-urlencoded"},
+        {"Content-Type": "application/json", "Content-Encoding": "gzip"},
+    ],
+)
+def test_any_other_type_is_unsupported(headers: dict[str, str]) -> None:
+    with pytest.raises(UnsupportedMediaType):
+        check_media_type(headers, "application/json")
+
+
+@pytest.mark.parametrize("value", ["\0", "a\0b", "x" * 257, "a\nb", "\ud800"])
+def test_a_path_value_that_nothing_is_called(value: str) -> None:
+    with pytest.raises(NotFound):
+        check_path({"sku": value})
+
+
+@pytest.mark.parametrize("value", ["a b", "{a}", "ä", "x" * 256, "a/b"])
+def test_odd_path_values_are_for_the_rooms_to_judge(value: str) -> None:
+    check_path({"sku": value})
