@@ -212,6 +212,31 @@ async def test_an_order_cancelled_while_the_carrier_answers_ships_nothing(
     await house.check_invariants()
 
 
+async def test_a_cancellation_not_heard_of_yet_keeps_the_parcel_in_the_house(
+    house: House, simulator: SimulatorClient
+) -> None:
+    shipment_id = await house.shipment("packed")
+    order_id = (await house.row(shipment_id))["order_id"]
+    slow, gate = gated(house)
+    asking = asyncio.create_task(slow.service.labels.ship(shipment_id, "simulator", None, "test"))
+    await gate.reached.wait()
+    await OrderService(house.pool).cancel(order_id, uuid.uuid4(), "changed_mind")
+    gate.opened.set()
+    with pytest.raises(InvalidState):
+        await asking
+    await slow.carriers.close()
+    assert (await house.row(shipment_id))["status"] == "packed"
+    await overdue(house, "label_due_at")
+    assert await house.service.labels.ask_due(10) == 0
+    await house.cancelled(order_id)
+    await overdue(house, "label_cancel_due_at")
+    assert await house.service.labels.take_back_due(10) == 1
+    label = await simulator.label_of(shipment_id)
+    assert label is not None
+    assert label["status"] == "cancelled"
+    await house.check_invariants()
+
+
 async def test_a_label_whose_asker_died_is_taken_back_with_the_order(
     house: House, simulator: SimulatorClient
 ) -> None:

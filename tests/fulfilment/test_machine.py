@@ -13,6 +13,7 @@ from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
     invariant,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -20,9 +21,9 @@ from hypothesis.stateful import (
 from flashorder.fulfilment.carriers.port import Label
 from flashorder.fulfilment.carriers.registry import Carriers
 from flashorder.fulfilment.labels import SHIPPABLE
-from flashorder.fulfilment.model import PROGRESS, ShipmentStatus, TrackingStatus, furthest
+from flashorder.fulfilment.model import PROGRESS, ShipmentStatus, TrackingStatus
 from flashorder.fulfilment.service import FulfilmentService
-from flashorder.fulfilment.store import SQL, find_shipment, mark_shipped
+from flashorder.fulfilment.store import find_shipment, mark_shipped
 from flashorder.infra.postgres.pool import connect_postgres, transaction
 from flashorder.kernel.errors import InvalidState
 from flashorder.settings import Settings
@@ -69,11 +70,17 @@ class Warehouse(RuleBasedStateMachine):
             return False
         return True
 
-    @rule(target=shipments)
-    def begin(self) -> uuid.UUID:
-        shipment_id = self.runner.run(self.house.shipment())
+    @precondition(lambda self: len(self.model) < 2)
+    @rule(
+        target=shipments,
+        status=st.sampled_from(
+            [ShipmentStatus.PACKED, ShipmentStatus.PICKING, ShipmentStatus.PENDING]
+        ),
+    )
+    def begin(self, status: ShipmentStatus) -> uuid.UUID:
+        shipment_id = self.runner.run(self.house.shipment(status))
         order_id = self.runner.run(self.house.row(shipment_id))["order_id"]
-        self.model[shipment_id] = Expected(order_id, f"N{shipment_id.hex}")
+        self.model[shipment_id] = Expected(order_id, f"N{shipment_id.hex}", status)
         return shipment_id
 
     @rule(shipment_id=shipments)
@@ -97,20 +104,15 @@ class Warehouse(RuleBasedStateMachine):
         mine = self.model[shipment_id]
 
         async def ship() -> bool:
-            shipment = await find_shipment(self.pool, shipment_id)
-            row = await self.pool.fetchrow(
-                SQL["request_label"],
-                shipment_id, mine.order_id, SHIPPABLE, "simulator", None, 1.0, 500,
-            )  # fmt: skip
+            # The answer of the carrier may come whether or not the order still awaits it.
+            await self.pool.execute("UPDATE shipments SET carrier = 'simulator'")
             label = Label("lbl", mine.number, "http://127.0.0.1/l.pdf")
             async with transaction(self.pool) as connection:
                 shipment = await find_shipment(self.pool, shipment_id)
-                shipped = await mark_shipped(
+                return await mark_shipped(
                     connection, shipment, label,
                     sources=SHIPPABLE, actor="test", silence_seconds=30.0,
                 )  # fmt: skip
-            assert shipped == (row is not None)
-            return shipped
 
         allowed = mine.status is ShipmentStatus.PACKED and not mine.order_cancelled
         assert self.runner.run(ship()) == allowed
@@ -152,8 +154,8 @@ class Warehouse(RuleBasedStateMachine):
         for mine in self.model.values():
             if mine.status not in (ShipmentStatus.SHIPPED, ShipmentStatus.DELIVERED):
                 continue
-            for status in mine.kept:
-                mine.tracking = furthest(mine.tracking, status)
+            told = [status for status in PROGRESS if status in {*mine.kept, mine.tracking}]
+            mine.tracking = told[-1] if told else None
             mine.kept.clear()
             if mine.tracking is PROGRESS[-1]:
                 mine.status = ShipmentStatus.DELIVERED
@@ -171,8 +173,8 @@ def test_the_rows_follow_the_machine(database_url: str) -> None:
     run_state_machine_as_test(
         Warehouse,
         settings=settings(
-            max_examples=12,
-            stateful_step_count=25,
+            max_examples=25,
+            stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
