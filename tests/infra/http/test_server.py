@@ -1,0 +1,326 @@
+"""Bounds and manners of the server, over real sockets: also what is assumed of aiohttp."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+
+from flashorder.infra.http.endpoint import Call, Endpoint, Reply
+from flashorder.infra.http.server import reserve_port
+from flashorder.kernel.errors import Misconfigured
+from tests.infra.http.serving import Served, make_settings, served
+
+GET = b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Anything(msgspec.Struct):
+    x: str = ""
+
+
+class Gate:
+    """A handler that waits until the test lets it go on."""
+
+    def __init__(self) -> None:
+        self.entered, self.opened = asyncio.Event(), asyncio.Event()
+
+    async def handle(self, call: Call) -> Reply:
+        self.entered.set()
+        await self.opened.wait()
+        return Reply(200, {"slow": True})
+
+
+async def quick(call: Call) -> Reply:
+    return Reply(200, {"quick": True})
+
+
+@asynccontextmanager
+async def site_with(gate: Gate | None = None, **settings: Any) -> AsyncIterator[Served]:
+    """A quick call, one that takes a body, and one that waits at a gate."""
+    defaults = {"header_timeout_seconds": 5.0, "body_timeout_seconds": 5.0}
+    endpoints = [
+        Endpoint("GET", "/quick", quick, "s", "t", replies={200: dict[str, bool]}),
+        Endpoint("POST", "/body", quick, "s", "t", body=Anything, replies={200: dict[str, bool]}),
+        Endpoint("GET", "/slow", (gate or Gate()).handle, "s", "t", replies={200: None}),
+    ]
+    async with served(endpoints, settings=make_settings(**{**defaults, **settings})) as site:
+        yield site
+
+
+async def until_closed(reader: asyncio.StreamReader, within_seconds: float) -> bytes:
+    async with asyncio.timeout(within_seconds):
+        return await reader.read()
+
+
+async def trickle(connection: socket.socket) -> None:
+    """One byte after the other, until the connection breaks."""
+    loop = asyncio.get_running_loop()
+    with suppress(OSError):
+        while True:
+            await loop.sock_sendall(connection, b"x")
+            await asyncio.sleep(0.02)
+
+
+async def closed_while_trickling(site: Served, beginning: bytes) -> tuple[bytes, float]:
+    """What the server says to a beginning that never ends, and after how many seconds."""
+    loop = asyncio.get_running_loop()
+    said = b""
+    with socket.socket() as connection:
+        connection.setblocking(False)
+        await loop.sock_connect(connection, (site.listening.host, site.listening.port))
+        await loop.sock_sendall(connection, beginning)
+        began = time.monotonic()
+        trickling = asyncio.create_task(trickle(connection))
+        try:
+            async with asyncio.timeout(5):
+                with suppress(ConnectionResetError):
+                    while chunk := await loop.sock_recv(connection, 4096):
+                        said += chunk
+        finally:
+            trickling.cancel()
+            await asyncio.wait({trickling})
+    return said, time.monotonic() - began
+
+
+@pytest.mark.parametrize("beginning", [b"GET /", b"GET /quick HTTP/1.1\r\nX-Long: "])
+async def test_a_head_that_never_ends_is_cut_off(beginning: bytes) -> None:
+    async with site_with(header_timeout_seconds=0.2) as site:
+        said, seconds = await closed_while_trickling(site, beginning)
+        assert 0.15 < seconds < 2
+        assert said.startswith(b"HTTP/1.1 408 ")
+        assert b'"code":"request_timeout"' in said
+
+
+async def test_a_second_head_that_never_ends_is_cut_off_too() -> None:
+    async with site_with(header_timeout_seconds=0.2) as site:
+        reader, writer = await site.connect()
+        writer.write(GET)
+        assert await reader.readuntil(b'{"quick":true}')
+        await asyncio.sleep(0.3)  # between requests there is no such deadline
+        writer.write(GET)
+        assert await reader.readuntil(b'{"quick":true}')
+        writer.write(b"GET /qui")
+        said = await until_closed(reader, 3)
+        assert said.startswith(b"HTTP/1.1 408 ")
+        writer.close()
+
+
+async def test_a_connection_that_says_nothing_is_closed_without_a_word() -> None:
+    async with site_with(header_timeout_seconds=0.2) as site:
+        assert await site.raw(b"", timeout_seconds=3) == b""
+
+
+async def test_an_idle_connection_is_closed() -> None:
+    async with site_with(keepalive_timeout_seconds=0.2) as site:
+        reader, writer = await site.connect()
+        writer.write(GET)
+        assert await reader.readuntil(b'{"quick":true}')
+        assert await until_closed(reader, 3) == b""
+        writer.close()
+
+
+async def test_a_slow_handler_is_not_cut_off_by_the_deadlines_of_heads() -> None:
+    gate = Gate()
+    async with site_with(gate, header_timeout_seconds=0.1, keepalive_timeout_seconds=0.1) as site:
+        reader, writer = await site.connect()
+        writer.write(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        await gate.entered.wait()
+        await asyncio.sleep(0.4)
+        gate.opened.set()
+        assert await asyncio.wait_for(reader.readuntil(b'{"slow":true}'), 3)
+        writer.close()
+
+
+async def test_a_body_at_a_byte_at_a_time_is_cut_off() -> None:
+    head = (
+        b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 9999\r\n\r\n"
+    )
+    async with site_with(body_timeout_seconds=0.2) as site:
+        said, seconds = await closed_while_trickling(site, head)
+        assert seconds < 4
+        assert said.startswith(b"HTTP/1.1 408 ")
+        assert b"Connection: close" in said
+
+
+async def test_a_body_of_a_megabyte_is_refused_by_its_length() -> None:
+    async with site_with() as site:
+        began = time.monotonic()
+        async with site.client.post("/body", json={"x": "y" * 1_000_000}) as answer:
+            assert answer.status == 413
+            assert (await answer.json(content_type=None))["code"] == "payload_too_large"
+            assert answer.headers["Connection"] == "close"
+        assert time.monotonic() - began < 3
+
+
+async def test_a_body_of_a_megabyte_is_refused_when_it_names_no_length() -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b" " * 10_000
+
+    async with site_with() as site:
+        headers = {"Content-Type": "application/json"}
+        async with site.client.post("/body", data=pieces(), headers=headers) as answer:
+            assert answer.status == 413
+
+
+async def test_a_compressed_body_is_not_unpacked() -> None:
+    async with site_with() as site:
+        headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+        async with site.client.post("/body", data=b"\x1f\x8b", headers=headers) as answer:
+            assert answer.status == 415
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_body_disturbs_nobody() -> None:
+    async with site_with() as site:
+        for _ in range(5):
+            _, writer = await site.connect()
+            writer.write(
+                b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 100\r\n\r\n{"
+            )
+            await writer.drain()
+            writer.transport.abort()
+        async with site.client.get("/quick") as answer:
+            assert answer.status == 200
+
+
+async def refused(site: Served) -> bool:
+    """Whether a new connection is turned away."""
+    try:
+        said = await site.raw(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    except ConnectionResetError:
+        return True
+    if said.startswith(b"HTTP/1.1 503 "):
+        assert b"Retry-After: " in said
+        assert b'"code":"overloaded"' in said
+        return True
+    assert said.startswith(b"HTTP/1.1 200 ")
+    return False
+
+
+@pytest.mark.parametrize("cap", ["connections_max", "connections_per_address_max"])
+async def test_connections_are_capped_and_make_room_again(cap: str) -> None:
+    async with site_with(**{cap: 3}) as site:
+        for _ in range(3):  # again and again: nothing is counted twice or forgotten
+            open_ones = [await site.connect() for _ in range(3)]
+            for reader, writer in open_ones:
+                writer.write(GET)
+                await reader.readuntil(b'{"quick":true}')
+            assert await refused(site)
+            for _, writer in open_ones:
+                writer.close()
+            async with asyncio.timeout(3):
+                while await refused(site):
+                    await asyncio.sleep(0.01)
+
+
+async def test_draining_finishes_what_is_in_flight_and_closes_the_rest() -> None:
+    gate = Gate()
+    async with site_with(gate) as site:
+        idle_reader, idle_writer = await site.connect()
+        idle_writer.write(GET)
+        await idle_reader.readuntil(b'{"quick":true}')
+        silent_reader, silent_writer = await site.connect()
+        reader, writer = await site.connect()
+        writer.write(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        await gate.entered.wait()
+        site.stopping.set()
+        assert await until_closed(idle_reader, 3) == b""
+        assert await until_closed(silent_reader, 3) == b""
+        with pytest.raises(ConnectionRefusedError):
+            await site.connect()
+        assert not site.server.done()
+        gate.opened.set()
+        said = await until_closed(reader, 3)
+        assert said.startswith(b"HTTP/1.1 200 ")
+        assert b"Connection: close" in said
+        await asyncio.wait_for(site.server, 3)
+        for each in (idle_writer, silent_writer, writer):
+            each.close()
+
+
+async def test_draining_does_not_wait_for_ever() -> None:
+    gate = Gate()
+    async with site_with(gate, drain_timeout_seconds=0.2) as site:
+        _, writer = await site.connect()
+        writer.write(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        await gate.entered.wait()
+        site.stopping.set()
+        await asyncio.wait_for(site.server, 3)
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"garbage\r\n\r\n", 400),
+        (b"GET /quick HTTP/9.9\r\n\r\n", 400),
+        (b"GET /quick HTTP/1.1\r\nno colon\r\n\r\n", 400),
+        (b"GET /quick HTTP/1.1\r\nX: " + b"y" * 10_000 + b"\r\n\r\n", 400),
+        (b"GET /" + b"y" * 10_000 + b" HTTP/1.1\r\n\r\n", 400),
+        (b"POST /body HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"POST /body HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (b"GET /quick HTTP/1.1\r\n" + b"A: b\r\n" * 1000 + b"\r\n", 400),
+        (b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404),
+        (b"GET /quick HTTP/1.1\r\nHost: x\r\nExpect: beer\r\nConnection: close\r\n\r\n", 417),
+        (b"GET /%00 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404),
+        (b"GET /{x} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+    ],
+)  # fmt: skip
+async def test_what_is_not_http_gets_a_problem(request_bytes: bytes, status: int) -> None:
+    async with site_with(header_timeout_seconds=1.0) as site:
+        said = await site.raw(request_bytes)
+        head, _, body = said.partition(b"\r\n\r\n")
+        assert head.startswith(f"HTTP/1.1 {status} ".encode())
+        assert b"application/problem+json" in head
+        assert msgspec.json.decode(body)["status"] == status
+
+
+async def test_pipelined_requests_are_answered_in_order() -> None:
+    async with site_with() as site:
+        said = await site.raw(
+            GET * 50 + b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        )
+        assert said.count(b"HTTP/1.1 200 OK") == 50
+        assert said.rindex(b"HTTP/1.1 404 ") > said.rindex(b"HTTP/1.1 200 ")
+
+
+async def test_http_1_0_closes_unless_asked_to_stay() -> None:
+    async with site_with() as site:
+        said = await site.raw(b"GET /quick HTTP/1.0\r\n\r\n")
+        assert b"Connection: close" in said
+        reader, writer = await site.connect()
+        for _ in range(2):
+            writer.write(b"GET /quick HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+            said = await reader.readuntil(b'{"quick":true}')
+            assert b"Connection: keep-alive" in said
+        writer.close()
+
+
+async def test_a_port_that_is_taken_is_said_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(Misconfigured, match=f"port {port} of 127.0.0.1 is taken"):
+            async with served([], settings=make_settings().model_copy(update={"port": port})):
+                pass
+        with pytest.raises(Misconfigured, match="is taken"):
+            reserve_port("127.0.0.1", port)
+
+
+async def test_a_reserved_port_is_kept_but_receives_nothing() -> None:
+    with reserve_port("127.0.0.1", 0) as holder:
+        port = holder.getsockname()[1]
+        with pytest.raises(Misconfigured):
+            reserve_port("127.0.0.1", port)
+        async with aiohttp.ClientSession() as client:
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await client.get(f"http://127.0.0.1:{port}/")
