@@ -95,6 +95,7 @@ class PaymentSimulator:
         self._webhook_secret = webhook_secret
         self._control = Control()
         self._dispatcher: Dispatcher | None = None
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
 
     async def lifetime(self, _: web.Application) -> AsyncIterator[None]:
         """Load the books, run journal and dispatcher, and end them in that order's reverse."""
@@ -110,6 +111,7 @@ class PaymentSimulator:
             )
             self._dispatcher.resume()
             delivering = asyncio.create_task(self._dispatcher.run(), name="simulator:webhooks")
+            self._tasks = (writing, delivering)
             try:
                 yield
             finally:
@@ -147,6 +149,8 @@ class PaymentSimulator:
 
     async def healthy(self, _: web.Request) -> web.Response:
         """GET /healthz."""
+        if any(task.done() for task in self._tasks):
+            raise Refused(503, "unhealthy", "the books or the webhooks have stopped")
         return _json({"status": "ok"})
 
     async def create(self, request: web.Request) -> web.Response:

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from flashorder.kernel.clock import rfc3339, utc_now
+from flashorder.kernel.errors import Misconfigured
 from flashorder.payments.simulator.journal import Journal
 
 ENTRIES_MAX = 1_000_000
@@ -68,15 +69,20 @@ class RefundEntry(msgspec.Struct, tag="refund"):
 
 
 class EventEntry(msgspec.Struct, tag="event"):
-    """A webhook; ``payment`` is the lane that it is delivered in, ``body`` its JSON."""
+    """A webhook to be delivered; ``payment`` is the lane that it travels in, ``body`` its JSON."""
 
     id: str
     payment: str
     body: str
-    closed: bool = False
 
 
-Entry = PaymentEntry | RefundEntry | EventEntry
+class ClosedEventEntry(msgspec.Struct, tag="closed_event"):
+    """The webhook ``id`` was delivered, or is never to be."""
+
+    id: str
+
+
+Entry = PaymentEntry | RefundEntry | EventEntry | ClosedEventEntry
 Keyed = TypeVar("Keyed", PaymentEntry, RefundEntry)
 _DECODER = msgspec.json.Decoder(Entry)
 
@@ -94,9 +100,18 @@ class Books:
         self._refund_by_key: dict[str, RefundEntry] = {}
 
     def load(self) -> None:
-        """Read the journal; the last line about an entry is what holds."""
-        for line in self._journal.open():
-            self._remember(_DECODER.decode(line))
+        """Read the journal; the last line about an entry is what holds.
+
+        Raises ``Misconfigured`` if the file is in use, or is no journal of this simulator.
+        """
+        for number, line in enumerate(self._journal.open(), 1):
+            try:
+                self._remember(_DECODER.decode(line))
+            except msgspec.DecodeError as error:
+                raise Misconfigured(
+                    f"line {number} of {self._journal.path} cannot be read ({error}): move the "
+                    "file away to begin with empty books"
+                ) from None
 
     async def durable(self) -> None:
         """Wait until every change so far is on disk."""
@@ -174,8 +189,7 @@ class Books:
 
     def close_event(self, event: EventEntry) -> None:
         """The webhook was delivered, or is never to be."""
-        event.closed = True
-        self._put(event)
+        self._put(ClosedEventEntry(event.id))
 
     def shown(self, entry: PaymentEntry | RefundEntry) -> dict[str, Any]:
         """The entry as the API shows it."""
@@ -232,10 +246,10 @@ class Books:
             self.payments[entry.id] = self._payment_by_key[entry.key] = entry
         elif isinstance(entry, RefundEntry):
             self.refunds[entry.id] = self._refund_by_key[entry.key] = entry
-        elif entry.closed:
-            self.waiting_events.pop(entry.id, None)
-        else:
+        elif isinstance(entry, EventEntry):
             self.waiting_events[entry.id] = entry
+        else:
+            self.waiting_events.pop(entry.id, None)
 
 
 def fresh_id(prefix: str) -> str:

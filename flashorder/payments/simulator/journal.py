@@ -21,7 +21,7 @@ class Journal:
     """One writer a file (held by a lock); ``run`` must be awaited by its owner while it is used."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._descriptor = -1
         self._lines: list[bytes] = []
         self._waiters: list[asyncio.Future[None]] = []
@@ -31,14 +31,14 @@ class Journal:
 
     def open(self) -> list[bytes]:
         """Lock the file and return its whole lines. Raises ``Misconfigured`` if it is in use."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._descriptor)
-            raise Misconfigured(f"{self._path} is in use by another simulator") from None
-        content = self._path.read_bytes()
+            raise Misconfigured(f"{self.path} is in use by another simulator") from None
+        content = self.path.read_bytes()
         whole = content.rfind(b"\n") + 1
         os.ftruncate(self._descriptor, whole)
         return content[:whole].splitlines()

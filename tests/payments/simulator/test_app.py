@@ -178,6 +178,20 @@ async def test_the_books_outlive_the_process(provider: Simulator) -> None:
     assert (await provider.ledger())["totals"] == before["totals"]
 
 
+async def test_books_that_are_no_books_are_named(provider: Simulator) -> None:
+    await provider.stop()
+    journal = provider.settings.data_dir / "payment_simulator" / "books.jsonl"
+    journal.write_bytes(b'{"type":"cookery"}\n')
+    with pytest.raises(Misconfigured, match=r"line 1 of .*books\.jsonl"):
+        await provider.start()
+    journal.unlink()
+
+
+async def test_it_says_that_it_is_well(provider: Simulator) -> None:
+    async with provider.client.get(f"{provider.url}/healthz") as answer:
+        assert (answer.status, await answer.json()) == (200, {"status": "ok"})
+
+
 async def test_books_have_one_writer(provider: Simulator) -> None:
     second = web.AppRunner(build_payment_simulator(provider.settings))
     with pytest.raises(Misconfigured):
