@@ -11,7 +11,7 @@ from aiohttp import web
 
 from flashorder.infra.http.endpoint import ANY_ROLE, Call, Endpoint, Reply, Role
 from flashorder.infra.http.pagination import PageQuery, page_reply, read_cursor
-from flashorder.kernel.errors import MalformedRequest
+from flashorder.infra.http.preconditions import etag, expected_version
 from flashorder.orders.model import OrderStatus
 from flashorder.orders.queries import OrderFilter, OrderQueries
 from flashorder.orders.service import OrderService
@@ -110,7 +110,7 @@ def _own_endpoints(own: _Own) -> list[Endpoint]:
         Endpoint(
             "GET", "/v1/orders/{order_id}/stream", own.stream, "Follow an order as it moves", TAG,
             roles=ANY_ROLE, replies={200: str, 204: None}, problems=missing,
-            content_type="text/event-stream",
+            reply_content_type="text/event-stream",
             description="Server-sent events, `id` is the version. Resumes from `Last-Event-ID`; "
             "ends when the order is completed or cancelled; 204: there is nothing more to come.",
         ),
@@ -197,7 +197,7 @@ class _Own:
             call.path_id("order_id"),
             call.caller.account_id,
             call.body.address_id,
-            expected_version(call.request),
+            expected_version(call),
         )
         return await self._shown(call)
 
@@ -213,7 +213,7 @@ class _Own:
 
     async def _shown(self, call: Call) -> Reply:
         order = await self._queries.own(call.path_id("order_id"), call.caller.account_id)
-        return Reply(200, order, {"ETag": f'"{order.version}"'})
+        return Reply(200, order, etag(order.version))
 
 
 class _Desk:
@@ -259,18 +259,7 @@ class _Desk:
 
     async def _shown(self, call: Call) -> Reply:
         order = await self._queries.read_any(call.path_id("order_id"))
-        return Reply(200, order, {"ETag": f'"{order.version}"'})
-
-
-def expected_version(request: web.Request) -> int | None:
-    """The version in If-Match (RFC 9110, section 13.1.1); None for none and for ``*``."""
-    tag = request.headers.get("If-Match", "*").strip()
-    if tag == "*":
-        return None
-    number = tag.strip('"')
-    if not (number.isascii() and number.isdigit() and len(number) < 10):
-        raise MalformedRequest("If-Match is not an entity tag of an order")
-    return int(number)
+        return Reply(200, order, etag(order.version))
 
 
 def _before(call: Call) -> uuid.UUID | None:

@@ -59,9 +59,19 @@ class Watch:
         async with asyncio.timeout(timeout_seconds):
             return await self._rows.get()
 
+    def rest(self) -> Iterator[Row]:
+        """The rows that wait already."""
+        while not self._rows.empty():
+            row = self._rows.get_nowait()
+            if row is not None:
+                yield row
+
 
 class OrderStreams:
-    """All streams of one worker. ``run`` must be running; it ends every stream when it stops."""
+    """All streams of one worker; ``count`` is how many there are.
+
+    ``run`` must be running; it ends every stream when it stops.
+    """
 
     def __init__(
         self,
@@ -76,7 +86,7 @@ class OrderStreams:
         self._poll_seconds = poll_seconds
         self._heartbeat_seconds = heartbeat_seconds
         self._watches: dict[uuid.UUID, set[Watch]] = {}
-        self._count = 0
+        self.count = 0
         self._someone = asyncio.Event()
         self._closed = False
 
@@ -92,24 +102,28 @@ class OrderStreams:
                 await asyncio.wait({stop}, timeout=self._poll_seconds)
         finally:
             stop.cancel()
-            self._closed = True
-            for watches in self._watches.values():
-                for watch in watches:
-                    watch.end()
+            self.close()
+
+    def close(self) -> None:
+        """End every stream, and begin no more: for a server that drains its connections."""
+        self._closed = True
+        for watches in self._watches.values():
+            for watch in watches:
+                watch.end()
 
     @contextmanager
     def watch(self, order_id: uuid.UUID, version: int) -> Iterator[Watch]:
         """Follow the order from behind ``version`` on; ``Overloaded`` when too many do."""
-        if self._closed or self._count >= self._streams_max:
+        if self._closed or self.count >= self._streams_max:
             raise Overloaded(retry_after_seconds=_RETRY_AFTER_SECONDS)
         watch = Watch(order_id, version)
         self._watches.setdefault(order_id, set()).add(watch)
-        self._count += 1
+        self.count += 1
         self._someone.set()
         try:
             yield watch
         finally:
-            self._count -= 1
+            self.count -= 1
             self._watches[order_id].discard(watch)
             if not self._watches[order_id]:
                 del self._watches[order_id]
@@ -153,6 +167,8 @@ class OrderStreams:
                 return
             yield row
             if STEPS.get(row["type"]) in ENDING:
+                for rest in watch.rest():  # notes of the same transaction came along
+                    yield rest
                 return
 
     async def _poll(self) -> None:
