@@ -44,13 +44,14 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What a transition left behind."""
+    """What a transition left behind; ``was_cancelled`` where its units are taken again."""
 
     order_id: uuid.UUID
     version: int
     hold: int
     sale_id: uuid.UUID | None
     buyer_id: uuid.UUID
+    was_cancelled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +113,8 @@ async def move(connection: Connection, order_ids: Sequence[uuid.UUID], step: Ste
     await publish(connection, [_announcement(each, step, lines) for each in moved])
     if step.to == OrderStatus.CANCELLED:
         await lower_committed(connection, _units(moved, lines))
-    elif step.to == OrderStatus.PAID and OrderStatus.CANCELLED in step.guard():
-        await raise_committed(connection, _units(moved, await _lines(connection, moved)))
+    elif back := [each for each in moved if each.was_cancelled]:
+        await raise_committed(connection, _units(back, await _lines(connection, back)))
     return moved
 
 
