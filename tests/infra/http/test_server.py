@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -169,6 +170,26 @@ async def test_a_body_of_a_megabyte_is_refused_when_it_names_no_length() -> None
         headers = {"Content-Type": "application/json"}
         async with site.client.post("/body", data=pieces(), headers=headers) as answer:
             assert answer.status == 413
+
+
+async def test_a_large_body_flows_where_it_is_allowed() -> None:
+    async def count(call: Call) -> Reply:
+        return Reply(200, len(call.body))
+
+    endpoint = Endpoint(
+        "POST", "/csv", count, "s", "t", raw_body=True, content_type="text/csv",
+        body_bytes_max=10_000_000, replies={200: int},
+    )  # fmt: skip
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(500):
+            yield b"x" * 10_000
+
+    async with served([endpoint]) as site:
+        headers = {"Content-Type": "text/csv"}
+        for data in (io.BytesIO(b"x" * 5_000_000), pieces()):
+            async with site.client.post("/csv", data=data, headers=headers) as answer:
+                assert (answer.status, await answer.text()) == (200, "5000000")
 
 
 async def test_a_compressed_body_is_not_unpacked() -> None:
