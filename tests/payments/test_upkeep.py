@@ -9,7 +9,11 @@ from flashorder.infra.postgres.pool import transaction
 from flashorder.payments.model import PaymentStatus
 from flashorder.payments.records import Payment
 from flashorder.payments.service import PaymentService
-from flashorder.payments.store import insert_payment, lock_order_to_pay
+from flashorder.payments.store import (
+    claim_payments_to_ask,
+    insert_payment,
+    lock_order_to_pay,
+)
 from tests.payments.house import House, Simulator, until
 
 
@@ -89,9 +93,14 @@ async def test_two_workers_do_not_ask_twice(house: House, simulator: Simulator) 
     for _ in range(6):
         await interrupted(house)
     await silence(house)
-    other = PaymentService(house.pool, house.providers, house.settings)
-    done = await asyncio.gather(house.service.upkeep.ask_silent(), other.upkeep.ask_silent())
-    assert sum(done) == 6
+    async with transaction(house.pool) as connection:
+        claimed = await claim_payments_to_ask(connection, "simulator", 0.2, 4)
+        assert len(claimed) == 4
+        # The other takes what is left, at once, and does not wait for the first to commit.
+        other = PaymentService(house.pool, house.providers, house.settings)
+        async with asyncio.timeout(5):
+            assert await other.upkeep.ask_silent() == 2
+    assert await house.service.upkeep.ask_silent() == 0
 
 
 async def test_a_provider_that_is_away_rests(house: House, simulator: Simulator) -> None:
