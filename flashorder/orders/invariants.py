@@ -61,9 +61,13 @@ INVARIANTS = [
         "order_events_have_an_order",
         "no event and no line stands without its order",
         """
-        SELECT order_id FROM order_events WHERE order_id NOT IN (SELECT order_id FROM orders)
-        UNION
-        SELECT order_id FROM order_lines WHERE order_id NOT IN (SELECT order_id FROM orders)
+        SELECT child.order_id
+        FROM (
+            SELECT order_id FROM order_events
+            UNION
+            SELECT order_id FROM order_lines
+        ) AS child
+        WHERE NOT EXISTS (SELECT FROM orders WHERE orders.order_id = child.order_id)
         """,
     ),
     Invariant(
