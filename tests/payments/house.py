@@ -40,7 +40,7 @@ def payment_settings(folder: Path, **overrides: Any) -> Settings:
         "port": 0,
         "payment_simulator_url": f"http://127.0.0.1:{free_port()}",
         "payment_silence_seconds": 0.2,
-        "provider_timeout_seconds": 0.5,
+        "provider_timeout_seconds": 5.0,
         "order_wait_seconds": 0.3,
     }
     return Settings(**{**chosen, **overrides})

@@ -7,6 +7,7 @@ import uuid
 
 from flashorder.infra.postgres.pool import transaction
 from flashorder.payments.model import PaymentStatus
+from flashorder.payments.providers.registry import open_providers
 from flashorder.payments.records import Payment
 from flashorder.payments.service import PaymentService
 from flashorder.payments.store import (
@@ -127,18 +128,18 @@ async def test_a_provider_that_is_away_rests(house: House, simulator: Simulator)
 async def test_a_slow_provider_is_asked_again(house: House, simulator: Simulator) -> None:
     payment = await interrupted(house)
     await silence(house)
-    await simulator.control(latency_ms=1000)
-    async with asyncio.timeout(0.9):
-        assert await house.service.upkeep.ask_silent() == 0
+    await simulator.control(latency_ms=2000)
+    hasty = house.settings.model_copy(update={"provider_timeout_seconds": 0.2})
+    async with open_providers(hasty) as providers:
+        service = PaymentService(house.pool, providers, hasty)
+        async with asyncio.timeout(1.9):
+            assert await service.upkeep.ask_silent() == 0
     assert (await house.payment(payment.payment_id)).status is PaymentStatus.PENDING
     await simulator.control(latency_ms=0)
-
-    async def begun() -> bool:
-        await silence(house)
-        return await house.service.upkeep.ask_silent() == 1
-
-    await until(begun)
-    assert len(await house.service.of_order(payment.order_id, payment.buyer_id)) == 1
+    await silence(house)
+    assert await house.service.upkeep.ask_silent() == 1
+    (found,) = await house.service.of_order(payment.order_id, payment.buyer_id)
+    assert found.status is PaymentStatus.REQUIRES_ACTION
 
 
 async def test_a_payment_that_the_provider_has_lost_expires(

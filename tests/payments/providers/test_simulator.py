@@ -45,7 +45,7 @@ class SimulatorHarness:
 
     @asynccontextmanager
     async def slow(self) -> AsyncIterator[None]:
-        await self.simulator.control(latency_ms=250)
+        await self.simulator.control(latency_ms=750)
         yield
         await self.simulator.control(latency_ms=0)
 
@@ -58,7 +58,7 @@ class SimulatorHarness:
 async def harness(tmp_path: Path, client: aiohttp.ClientSession) -> AsyncIterator[SimulatorHarness]:
     port = free_port()
     settings = payment_settings(
-        tmp_path, provider_timeout_seconds=0.15, service_url=f"http://127.0.0.1:{port}"
+        tmp_path, provider_timeout_seconds=0.5, service_url=f"http://127.0.0.1:{port}"
     )
     async with open_providers(settings) as providers:
         harness = SimulatorHarness(providers["simulator"], Simulator(settings, client))
