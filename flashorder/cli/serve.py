@@ -58,12 +58,12 @@ def _announcer(ready_file: Path | None) -> Announce:
     """Tells a person on standard output, and a program in the ready file."""
 
     def announce(url: str, pids: list[int]) -> None:
-        typer.echo(f"serving {url}")
         if ready_file is not None:
             state = {"url": url, "pid": os.getpid(), "workers": pids}
             fresh = ready_file.with_name(f".{ready_file.name}.{os.getpid()}")
             fresh.write_bytes(msgspec.json.encode(state) + b"\n")
             fresh.replace(ready_file)
+        typer.echo(f"serving {url}")
 
     return announce
 

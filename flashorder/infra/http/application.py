@@ -41,6 +41,8 @@ def build_application(
     idempotent. Nothing connects here; who passes the parts in closes them.
     """
     metrics = metrics if metrics is not None else Metrics()
+    if settings.worker_index is not None:
+        metrics.add_labels(worker=str(settings.worker_index))
     served = list(endpoints)
 
     def document() -> bytes:

@@ -30,7 +30,6 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from flashorder import __version__
-from flashorder.settings import Settings
 
 EXPOSITION_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS_BOUNDS: Final = (
@@ -108,12 +107,9 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
 
-    @classmethod
-    def of(cls, settings: Settings, role: str) -> Metrics:
-        """The metrics of a role; of one among several web workers, with its index as a label."""
-        if settings.worker_index is None:
-            return cls(role=role)
-        return cls(role=role, worker=str(settings.worker_index))
+    def add_labels(self, **labels: str) -> None:
+        """Add labels to every sample from now on."""
+        self._labels.update(labels)
 
     def exposition(self) -> bytes:
         """Everything in Prometheus' text format."""

@@ -13,7 +13,7 @@ from flashorder.infra.http.operations import check_all
 from flashorder.infra.http.problems import STATUS_OF, failure_answer, status_of
 from flashorder.kernel import errors
 from flashorder.kernel.errors import FieldError, FlashorderError
-from tests.infra.http.serving import served
+from tests.infra.http.serving import make_settings, served
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
@@ -172,6 +172,14 @@ async def test_metrics_count_by_template_never_by_path() -> None:
         "flashorder_http_request_duration_seconds_count"
         '{method="GET",route="/things/{thing_id}"} 2.0',
     } <= set(text.splitlines())
+
+
+async def test_one_worker_of_several_says_which_it_is() -> None:
+    async with (
+        served([], settings=make_settings(worker_index=1)) as site,
+        site.client.get("/metrics") as answer,
+    ):
+        assert 'worker="1"' in await answer.text()
 
 
 def test_a_failure_of_the_mechanism_itself_is_an_answer() -> None:

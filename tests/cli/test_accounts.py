@@ -1,0 +1,104 @@
+"""``accounts create`` and ``tokens issue`` as programs call them."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flashorder.infra.http.endpoint import Role
+from flashorder.infra.http.tokens import Authenticator
+from flashorder.settings import Settings
+
+
+class CommandLine:
+    """Runs the command line on a database and a data folder of the test's own."""
+
+    def __init__(self, database_url: str, folder: Path) -> None:
+        self.folder = folder
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if "FLASHORDER" not in name},
+            "FLASHORDER_DATABASE_URL": database_url,
+            "FLASHORDER_REDIS_URL": "redis://127.0.0.1:1/0",
+            "FLASHORDER_DATA_DIR": str(folder),
+            "FLASHORDER_SECRET": "test",
+        }
+
+    def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "flashorder.cli", *arguments],
+            env={**self._environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+
+
+@pytest.fixture
+def flashorder(database_url: str, tmp_path: Path) -> CommandLine:
+    """The command line."""
+    return CommandLine(database_url, tmp_path)
+
+
+ADA = ("accounts", "create", "--email", "ada@example.com", "--password", "correct horse")
+
+
+def test_an_account_is_made_once(flashorder: CommandLine) -> None:
+    made = flashorder(*ADA, "--role", "operator", "--json")
+    assert made.returncode == 0, made.stderr
+    record = json.loads(made.stdout)
+    assert (record["email"], record["role"]) == ("ada@example.com", "operator")
+    again = flashorder(*ADA, "--role", "operator")
+    assert again.returncode == 2
+    assert "exists" in again.stderr
+    assert "Traceback" not in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "said"),
+    [
+        ((*ADA, "--role", "king"), 2, "--role"),
+        (("accounts", "create", "--email", "ada", "--password", "correct horse"), 2, "/email"),
+        (("tokens", "issue", "--count", "0", "--out", "x"), 2, "--count"),
+        (("tokens", "issue", "--role", "king", "--out", "-"), 2, "--role"),
+    ],
+)
+def test_wrong_use_is_said_in_a_line(
+    flashorder: CommandLine, arguments: tuple[str, ...], exit_code: int, said: str
+) -> None:
+    run = flashorder(*arguments)
+    assert run.returncode == exit_code
+    assert said in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_a_database_that_is_away_is_exit_code_3(flashorder: CommandLine) -> None:
+    run = flashorder(*ADA, FLASHORDER_DATABASE_URL="postgresql://127.0.0.1:1/none")
+    assert run.returncode == 3
+    assert "Traceback" not in run.stderr
+
+
+def test_tokens_are_written_a_line_each_for_nobody_else_to_read(flashorder: CommandLine) -> None:
+    out = flashorder.folder / "tokens.txt"
+    run = flashorder("tokens", "issue", "--count", "7000", "--out", str(out), "--json")
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout)["tokens"] == 7000
+    lines = out.read_text().splitlines()
+    assert len(set(lines)) == 7000
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    authenticator = Authenticator.of(Settings(secret="test"))  # type: ignore[arg-type]
+    callers = [authenticator.caller(f"Bearer {line}") for line in lines[:10]]
+    assert {caller.role for caller in callers} == {Role.SHOPPER}
+    assert len({caller.account_id for caller in callers}) == 10
+
+
+def test_tokens_can_be_piped(flashorder: CommandLine) -> None:
+    run = flashorder("tokens", "issue", "--count", "3", "--role", "operator", "--out", "-")
+    assert run.returncode == 0, run.stderr
+    assert len(run.stdout.split()) == 3

@@ -1,0 +1,83 @@
+"""``flashorder serve`` as an operator runs it: one process, several, a port that is taken."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import pytest
+
+
+@asynccontextmanager
+async def serving(
+    redis_url: str, database_url: str, folder: Path, *arguments: str, port: int = 0
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The command, running; stopped in order at the end."""
+    environment = {name: value for name, value in os.environ.items() if "FLASHORDER" not in name}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "flashorder.cli", "serve", *arguments,
+        env={
+            **environment,
+            "FLASHORDER_DATABASE_URL": database_url,
+            "FLASHORDER_REDIS_URL": redis_url,
+            "FLASHORDER_DATA_DIR": str(folder),
+            "FLASHORDER_PORT": str(port),
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(process.communicate(), 30)
+
+
+async def url_of(process: asyncio.subprocess.Process) -> str:
+    assert process.stdout is not None
+    line = await asyncio.wait_for(process.stdout.readline(), 30)
+    assert line.startswith(b"serving http://"), line
+    return line.split()[1].decode()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+async def test_it_serves_until_it_is_told_to_stop(
+    redis_url: str, database_url: str, tmp_path: Path, count: int
+) -> None:
+    ready_file = tmp_path / "ready.json"
+    arguments = ("--workers", str(count), "--ready-file", str(ready_file))
+    async with serving(redis_url, database_url, tmp_path / "data", *arguments) as process:
+        url = await url_of(process)
+        state = msgspec.json.decode(ready_file.read_bytes())
+        assert (state["url"], state["pid"], len(state["workers"])) == (url, process.pid, count)
+        async with aiohttp.ClientSession(url) as client:
+            for path in ("/healthz", "/openapi.json", "/metrics"):
+                async with client.get(path) as answer:
+                    assert answer.status == 200, path
+                    text = await answer.text()
+            assert ('worker="' in text) == (count > 1)
+    assert process.returncode == 0
+
+
+async def test_a_port_that_is_taken_is_a_line_not_a_traceback(
+    redis_url: str, database_url: str, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for count in ("1", "2"):
+            async with serving(
+                redis_url, database_url, tmp_path, "--workers", count, port=port
+            ) as process:
+                _, said = await asyncio.wait_for(process.communicate(), 30)
+                assert process.returncode == 2
+                assert f"port {port} of 127.0.0.1 is taken".encode() in said
+                assert b"Traceback" not in said
