@@ -56,13 +56,6 @@ class Deployment:
         """Where the service answers."""
         return str(self.state["url"])
 
-    def kill(self, role: str) -> int:
-        """``kill -9`` of a role; its pid. Of several web workers, the first."""
-        pids = self.state["pids"][role]
-        pid = int(pids[0] if isinstance(pids, list) else pids)
-        os.kill(pid, signal.SIGKILL)
-        return pid
-
     async def run(self, *arguments: str, expect: Sequence[int] = (0,)) -> str:
         """Standard output of ``flashorder <arguments>``."""
         process = await asyncio.create_subprocess_exec(
@@ -93,6 +86,12 @@ class Deployment:
         )
         report: dict[str, Any] = json.loads(out)
         return report
+
+
+def pid_of(state: Mapping[str, Any], role: str) -> int:
+    """Process id of a role; of several web workers, the first."""
+    pids = state["pids"][role]
+    return int(pids[0] if isinstance(pids, list) else pids)
 
 
 @asynccontextmanager

@@ -80,7 +80,7 @@ def _section(run: Mapping[str, Any]) -> str:
         killed = run["killed"]
         lines.append(
             f"| {killed['role']} killed with -9 | {killed['after_seconds']} s after the opening, "
-            f"{killed['accepted_before']} orders in; next order accepted "
+            f"{killed['units_sold_before']} units sold; next order accepted "
             f"{killed['next_accepted_seconds']} s later, running again after "
             f"{killed['back_seconds']} s |"
         )

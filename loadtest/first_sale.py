@@ -27,8 +27,9 @@ from typing import Any
 import aiohttp
 
 from loadtest.books import Books, read_books
-from loadtest.deployment import Deployment, a_deployment
+from loadtest.deployment import Deployment, a_deployment, pid_of
 from loadtest.figures import as_markdown, latency_ms, machine
+from loadtest.killer import kill_when_sold
 from loadtest.monitor import Monitor, Sample, applied_lag_seconds
 from loadtest.shopper import Pays, Plan, Shop, Shopper, Visit
 
@@ -44,9 +45,9 @@ class Scenario:
 
     units: int = 1000
     shoppers: int = 2000
-    payment_window_seconds: int = 15
+    payment_window_seconds: int = 25
     open_after_seconds: float = 6.0
-    patience_seconds: float = 40.0
+    patience_seconds: float = 45.0
     lasts_seconds: float = 120.0
     workers: int = 1
     poll_seconds: float = 2.0
@@ -67,7 +68,7 @@ class Killed:
 
     role: str
     after_seconds: float
-    accepted_before: int
+    units_sold_before: int
     back_seconds: float = -1.0
     next_accepted_seconds: float = -1.0
 
@@ -185,19 +186,20 @@ async def _kill_in_the_middle(
     """``kill -9`` once a third of the units is taken; when the role and the sales are back."""
     if scenario.kill is None:
         return None
-    while sum(shop.accepted.values()) < scenario.units / 3 and not shop.over:
-        shop.on_accepted.clear()
-        await shop.on_accepted.wait()
-    before, at = len(shop.accepted_at), shop.since_opening()
-    pid = deployment.kill(scenario.kill)
-    killed = Killed(scenario.kill, round(at, 2), before)
+    state = deployment.state
+    pid = pid_of(state, scenario.kill)
+    done = await kill_when_sold(state["redis_url"], shop.sale_id, scenario.units // 3, pid)
+    if done is None:
+        return None
+    at, sold = done[0] - shop.opening, done[1]
+    killed = Killed(scenario.kill, round(at, 2), sold)
     while not shop.over:
         await asyncio.sleep(0.02)
         if killed.back_seconds < 0 and _is_back(deployment, scenario.kill, pid):
             killed.back_seconds = round(shop.since_opening() - at, 2)
-        if killed.next_accepted_seconds < 0:
-            # What was answered already when the signal was sent is not counted.
-            later = [each for each in shop.accepted_at[before:] if each > at + 0.05]
+        if killed.back_seconds >= 0 and killed.next_accepted_seconds < 0:
+            # Answers that were on their way when the signal was sent do not count.
+            later = [each for each in shop.accepted_at if each > at + killed.back_seconds]
             if later:
                 killed.next_accepted_seconds = round(min(later) - at, 2)
         if killed.back_seconds >= 0 and killed.next_accepted_seconds >= 0:

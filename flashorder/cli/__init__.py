@@ -18,6 +18,7 @@ GROUPS: tuple[str, ...] = (
     "catalog",
     "consume",
     "doctor",
+    "loadtest",
     "reconcile",
     "sale",
     "serve",
