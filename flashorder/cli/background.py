@@ -5,29 +5,51 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import TYPE_CHECKING
 
 from flashorder.cli.running import adopt_running_stores
 from flashorder.settings import Settings, load_settings
 
-
-class Role(Protocol):
-    """What ``flashorder.app`` builds for a role."""
-
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Work until ``stopping`` is set; what is in hand is finished first."""
-        ...
+if TYPE_CHECKING:
+    from flashorder.app import Role
 
 
-async def run_until_signalled(
-    build: Callable[[Settings], AbstractAsyncContextManager[Role]],
-) -> None:
-    """Build the role, run it until SIGTERM or SIGINT, and close it again."""
+def run_role(build: Callable[[Settings], AbstractAsyncContextManager[Role]]) -> None:
+    """Build the role, run it until SIGTERM or SIGINT, and close it again.
+
+    Its metrics are told on FLASHORDER_METRICS_PORT, if that is set.
+    """
+    from flashorder.infra.telemetry.logging import configure_logging  # noqa: PLC0415 - heavy
+
     adopt_running_stores()
+    settings = load_settings()
+    configure_logging(settings)
+    with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+        runner.run(_until_signalled(build, settings))
+
+
+async def _until_signalled(
+    build: Callable[[Settings], AbstractAsyncContextManager[Role]], settings: Settings
+) -> None:
+    from flashorder.infra.telemetry.metrics import metrics_server  # noqa: PLC0415 - heavy
+
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    async with build(load_settings()) as role:
+    async with AsyncExitStack() as stack:
+        role = await stack.enter_async_context(build(settings))
+        if settings.metrics_port:
+            served = metrics_server(role.metrics, settings.host, settings.metrics_port)
+            await stack.enter_async_context(served)
         await role.run(stopping)
+
+
+def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where there is one; None: asyncio's own."""
+    try:
+        import uvloop  # noqa: PLC0415 - not to be had everywhere
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

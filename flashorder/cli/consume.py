@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import typer
 
-from flashorder.cli.background import run_until_signalled
+from flashorder.cli.background import run_role
 
 
 def register(root: typer.Typer) -> None:
@@ -17,4 +15,4 @@ def register(root: typer.Typer) -> None:
         """Make orders of accepted purchases, until SIGTERM or SIGINT; several may run at once."""
         from flashorder.app import build_consumer  # noqa: PLC0415 - heavy: only when it runs
 
-        asyncio.run(run_until_signalled(build_consumer))
+        run_role(build_consumer)

@@ -10,11 +10,11 @@ from typing import NamedTuple
 from flashorder.kernel.errors import FlashorderError
 from flashorder.kernel.identifiers import FINGERPRINT_BYTES, order_number
 
-SKU_BYTES_MAX = 256
+SKU_CHARACTERS_MAX = 256
 QUANTITY_MAX = 2**31 - 1
 AMOUNT_MAX = 10**15
 UNIX_MS_MAX = 253_402_300_799_999  # the end of the year 9999, as far as a timestamp is sensible
-_GENERATION_MAX = 2**31 - 1
+GENERATION_MAX = 2**31 - 1
 
 Fields = Mapping[bytes, bytes]
 
@@ -87,23 +87,37 @@ def decode(entry: Entry) -> Intent:
         raise BadEntry(f"field {error.args[0].decode()} is missing") from None
     except ValueError as error:  # a wrong length, no number, no UTF-8
         raise BadEntry(str(error)) from None
-    _check(intent, generation)
+    if not _holds(intent, generation):
+        raise BadEntry(_what_is_out_of_bounds(intent, generation))
     return intent
 
 
-def _check(intent: Intent, generation: int) -> None:
-    """Bounds, so that nothing reaches PostgreSQL that its types cannot hold."""
-    if not (0 < len(intent.sku) <= SKU_BYTES_MAX and "\0" not in intent.sku):
-        raise BadEntry("sku is empty, too long or has a NUL in it")
-    if len(intent.fingerprint) != FINGERPRINT_BYTES:
-        raise BadEntry(f"fingerprint is not {FINGERPRINT_BYTES} bytes")
+def _holds(intent: Intent, generation: int) -> bool:
+    """Whether PostgreSQL's types can hold it: one expression, for every entry comes through."""
+    return (
+        0 < len(intent.sku) <= SKU_CHARACTERS_MAX
+        and "\0" not in intent.sku
+        and len(intent.fingerprint) == FINGERPRINT_BYTES
+        and 1 <= intent.quantity <= QUANTITY_MAX
+        and intent.unit_price_amount >= 0
+        and intent.quantity * intent.unit_price_amount <= AMOUNT_MAX
+        and 1 <= intent.accepted_ms <= intent.due_ms <= UNIX_MS_MAX
+        and 1 <= generation <= GENERATION_MAX
+    )
+
+
+def _what_is_out_of_bounds(intent: Intent, generation: int) -> str:
+    """Words for what ``_holds`` refused."""
     for name, value, least, most in (
         ("quantity", intent.quantity, 1, QUANTITY_MAX),
         ("unit_price", intent.unit_price_amount, 0, AMOUNT_MAX),
         ("total", intent.quantity * intent.unit_price_amount, 0, AMOUNT_MAX),
         ("accepted_ms", intent.accepted_ms, 1, UNIX_MS_MAX),
         ("due_ms", intent.due_ms, intent.accepted_ms, UNIX_MS_MAX),
-        ("generation", generation, 1, _GENERATION_MAX),
+        ("generation", generation, 1, GENERATION_MAX),
     ):
         if not least <= value <= most:
-            raise BadEntry(f"{name} is {value}, not within {least} to {most}")
+            return f"{name} is {value}, not within {least} to {most}"
+    if len(intent.fingerprint) != FINGERPRINT_BYTES:
+        return f"fingerprint is not {FINGERPRINT_BYTES} bytes"
+    return "sku is empty, too long or has a NUL in it"
