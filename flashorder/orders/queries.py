@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import asyncpg
 
@@ -96,11 +97,31 @@ class OrderQueries:
     async def list_own(self, wanted: OrderFilter, orders_max: int) -> list[OrderView]:
         """A page of the buyer's orders, newest first, without timelines."""
         assert wanted.buyer_id is not None, "a buyer sees no other orders than their own"
-        return [order_view(row) for row in await self._rows(wanted, orders_max)]
+        found = (
+            wanted.buyer_id,
+            wanted.status,
+            wanted.kind,
+            wanted.created_after,
+            wanted.before_id,
+            orders_max,
+        )
+        return [order_view(row) for row in await self._found("find_own", *found)]
 
     async def search(self, wanted: OrderFilter, orders_max: int) -> list[StaffOrderView]:
         """A page of all orders, newest first, without timelines."""
-        return [staff_order_view(row) for row in await self._rows(wanted, orders_max)]
+        found = (
+            wanted.buyer_id,
+            wanted.status,
+            wanted.kind,
+            wanted.created_after,
+            wanted.created_before,
+            wanted.sale_id,
+            wanted.sku,
+            wanted.order_number,
+            wanted.before_id,
+            orders_max,
+        )
+        return [staff_order_view(row) for row in await self._found("find_any", *found)]
 
     async def events_since(self, known: Sequence[tuple[uuid.UUID, int]]) -> list[asyncpg.Record]:
         """Rows of the timelines of many orders, each from behind its known version on."""
@@ -117,24 +138,12 @@ class OrderQueries:
 
     async def _row(self, order_id: uuid.UUID) -> asyncpg.Record | None:
         with database_failures():
-            return await self._pool.fetchrow(SQL["read_orders"], [order_id], *[None] * 9, 1)
+            return await self._pool.fetchrow(SQL["read_orders"], [order_id])
 
-    async def _rows(self, wanted: OrderFilter, orders_max: int) -> list[asyncpg.Record]:
+    async def _found(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         with database_failures():
-            return await self._pool.fetch(
-                SQL["read_orders"],
-                None,
-                wanted.buyer_id,
-                wanted.status,
-                wanted.kind,
-                wanted.sale_id,
-                wanted.sku,
-                wanted.order_number,
-                wanted.created_after,
-                wanted.created_before,
-                wanted.before_id,
-                orders_max,
-            )
+            ids = [row["order_id"] for row in await self._pool.fetch(SQL[statement], *arguments)]
+            return await self._pool.fetch(SQL["read_orders"], ids) if ids else []
 
     async def _events(self, row: asyncpg.Record) -> list[asyncpg.Record]:
         """The timeline as far as the row goes: what came since would not agree with it."""
