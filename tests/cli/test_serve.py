@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import aiohttp
 import msgspec
 import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
 
 @asynccontextmanager
@@ -49,6 +51,21 @@ async def url_of(process: asyncio.subprocess.Process) -> str:
     return line.split()[1].decode()
 
 
+async def check_document(client: aiohttp.ClientSession) -> None:
+    """The whole contract is valid, and every operation in it is answered by an endpoint."""
+    async with client.get("/openapi.json") as answer:
+        document = await answer.json()
+    OpenAPIV31SpecValidator(document).validate()
+    for path, operations in document["paths"].items():
+        for method in operations:
+            async with client.request(method, re.sub(r"{\w+}", "x", path)) as answer:
+                # 401 without a token, 404 of an object, 422 of a body: but never "nothing here".
+                assert answer.status not in (405, 500), (method, path)
+                if answer.status == 404:
+                    problem = await answer.json(content_type=None)
+                    assert problem["detail"] != "There is nothing here.", (method, path)
+
+
 @pytest.mark.parametrize("count", [1, 2])
 async def test_it_serves_until_it_is_told_to_stop(
     redis_url: str, database_url: str, tmp_path: Path, count: int
@@ -65,6 +82,7 @@ async def test_it_serves_until_it_is_told_to_stop(
                     assert answer.status == 200, path
                     text = await answer.text()
             assert ('worker="' in text) == (count > 1)
+            await check_document(client)
     assert process.returncode == 0
 
 
