@@ -74,7 +74,10 @@ STATUS_OF[MethodNotAllowed] = 405
 
 def status_of(failure: type[FlashorderError]) -> int:
     """The HTTP status of a class of failures."""
-    return next(STATUS_OF[each] for each in failure.__mro__ if each in STATUS_OF)
+    status = STATUS_OF.get(failure)
+    if status is None:
+        status = next(STATUS_OF[each] for each in failure.__mro__ if each in STATUS_OF)
+    return status
 
 
 @cache
