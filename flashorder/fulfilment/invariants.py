@@ -6,26 +6,16 @@ from flashorder.infra.postgres.invariants import Invariant
 
 INVARIANTS = [
     Invariant(
-        "fulfilment.no_parcel_of_a_cancelled_order",
-        "a shipment has left the house although its order is cancelled",
+        "fulfilment.cancelled_orders_send_no_parcel",
+        "no shipment of a cancelled order has left the house",
         """
         SELECT shipment_id, order_id FROM shipments JOIN orders USING (order_id)
         WHERE shipments.status IN ('shipped', 'delivered') AND orders.status = 'cancelled'
         """,
     ),
     Invariant(
-        "fulfilment.no_shipped_order_without_a_parcel",
-        "an order says that it has shipped, and no shipment of it has",
-        """
-        SELECT order_id FROM orders
-        WHERE status IN ('shipped', 'completed') AND NOT EXISTS (
-            SELECT FROM shipments WHERE shipments.order_id = orders.order_id
-                AND shipments.status IN ('shipped', 'delivered'))
-        """,
-    ),
-    Invariant(
-        "fulfilment.parcel_holds_what_was_ordered",
-        "a live shipment has other lines than its order",
+        "fulfilment.shipments_hold_what_was_ordered",
+        "a shipment that is not cancelled has the lines of its order",
         """
         SELECT shipment_id, order_id FROM shipments
         WHERE status <> 'cancelled' AND EXISTS (
@@ -40,8 +30,8 @@ INVARIANTS = [
         """,
     ),
     Invariant(
-        "fulfilment.timeline_is_whole",
-        "the timeline of a shipment has a gap, or does not end at its version",
+        "fulfilment.shipment_timeline_is_contiguous",
+        "the timeline of a shipment has no gap and ends at its version",
         """
         SELECT shipment_id FROM shipments LEFT JOIN shipment_events USING (shipment_id)
         GROUP BY shipment_id, shipments.version
@@ -51,7 +41,7 @@ INVARIANTS = [
     ),
     Invariant(
         "fulfilment.tracking_is_the_furthest_heard",
-        "a shipment is not where the furthest of its tracking events says",
+        "a shipment is where the furthest of its tracking events says",
         """
         SELECT shipment_id FROM shipments
         WHERE tracking_status IS DISTINCT FROM (

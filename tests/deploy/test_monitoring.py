@@ -139,7 +139,7 @@ async def test_a_role_that_answers_nobody_tells_its_metrics(
 
 async def metrics_of(url: str) -> str:
     """What is told at ``/metrics``, once ``/healthz`` answers."""
-    async with aiohttp.ClientSession() as session, asyncio.timeout(20):
+    async with aiohttp.ClientSession() as session, asyncio.timeout(15):
         while True:
             try:
                 async with session.get(f"{url}/healthz") as answer:

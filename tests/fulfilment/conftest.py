@@ -161,10 +161,9 @@ class House:
         return [row["payload"] for row in rows]
 
     async def check_invariants(self) -> None:
-        """Every invariant of the room, but for those that need the orders' room to take part."""
+        """Every invariant of the room."""
         for invariant in INVARIANTS:
-            if invariant.name != "fulfilment.no_shipped_order_without_a_parcel":
-                assert await self.pool.fetch(invariant.sql) == [], invariant.explanation
+            assert await self.pool.fetch(invariant.sql) == [], invariant.explanation
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-import pytest
 import pytest_asyncio
 
 from flashorder.fulfilment.model import TrackingStatus
@@ -94,42 +93,39 @@ async def test_the_list_is_filtered_and_paged(house: House, client: Client) -> N
         assert (await client.call("GET", LIST, params=wrong))[0] == 422
 
 
-@pytest.mark.parametrize("role", [Role.SHOPPER, Role.SUPPORT, None])
-async def test_the_warehouse_is_not_for_everybody(
-    house: House, client: Client, role: Role | None
-) -> None:
+async def test_the_warehouse_is_not_for_everybody(house: House, client: Client) -> None:
     one = f"{LIST}/{await house.shipment()}"
-    for method, path in (
-        ("GET", LIST),
-        ("GET", one),
-        ("GET", f"{one}/label"),
-        ("POST", f"{one}/pick"),
-        ("POST", f"{one}/pack"),
-        ("POST", f"{one}/ship"),
-    ):
-        assert (await client.call(method, path, role))[0] == (401 if role is None else 403)
+    for role, status in ((Role.SHOPPER, 403), (Role.SUPPORT, 403), (None, 401)):
+        for method, path in (
+            ("GET", LIST),
+            ("GET", one),
+            ("GET", f"{one}/label"),
+            ("POST", f"{one}/pick"),
+            ("POST", f"{one}/pack"),
+            ("POST", f"{one}/ship"),
+        ):
+            assert (await client.call(method, path, role))[0] == status
 
 
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        ({}, 422),
-        ({"carrier": ""}, 422),
-        ({"carrier": "pigeon"}, 422),
-        ({"carrier": "simulator", "speed": 1}, 422),
-        ({"carrier": "simulator", "parcels": []}, 422),
-        ({"carrier": "simulator", "parcels": [{"weight_grams": 0}]}, 422),
-        ({"carrier": "simulator", "parcels": [{"weight_grams": 1.5}]}, 422),
-        ({"carrier": "simulator", "parcels": [{"weight_grams": 1}] * 51}, 422),
-        ({"carrier": "simulator"}, 409),
-    ],
-)
-async def test_what_cannot_ship_is_told_why(
-    house: House, client: Client, body: dict[str, Any], status: int
-) -> None:
+UNSHIPPABLE: list[tuple[dict[str, Any], int]] = [
+    ({}, 422),
+    ({"carrier": ""}, 422),
+    ({"carrier": "pigeon"}, 422),
+    ({"carrier": "simulator", "speed": 1}, 422),
+    ({"carrier": "simulator", "parcels": []}, 422),
+    ({"carrier": "simulator", "parcels": [{"weight_grams": 0}]}, 422),
+    ({"carrier": "simulator", "parcels": [{"weight_grams": 1.5}]}, 422),
+    ({"carrier": "simulator", "parcels": [{"weight_grams": 1}] * 51}, 422),
+    ({"carrier": "simulator"}, 409),
+]
+
+
+async def test_what_cannot_ship_is_told_why(house: House, client: Client) -> None:
     shipment_id = await house.shipment()
     before = await house.row(shipment_id)
-    assert (await client.call("POST", f"{LIST}/{shipment_id}/ship", json=body))[0] == status
+    for body, status in UNSHIPPABLE:
+        answer = await client.call("POST", f"{LIST}/{shipment_id}/ship", json=body)
+        assert answer[0] == status, (body, answer)
     assert await house.row(shipment_id) == before
 
 
@@ -140,11 +136,12 @@ async def test_a_carrier_that_is_away_is_503(house: House, client: Client) -> No
     assert (status, problem["code"]) == (503, "provider_unavailable")
 
 
-@pytest.mark.parametrize("wrong", ["x", str(uuid.uuid4()), "{a b}", "%00", "a" * 10_000])
-async def test_ids_that_are_none_are_404(client: Client, wrong: str) -> None:
-    for method, tail in (("GET", ""), ("GET", "/label"), ("POST", "/pick"), ("POST", "/pack")):
-        status, _ = await client.call(method, f"{LIST}/{wrong}{tail}")
-        assert status in ((404, 400) if len(wrong) > 8_000 else (404,))
+async def test_ids_that_are_none_are_404(client: Client) -> None:
+    for wrong in ("x", str(uuid.uuid4()), "{a b}", "%00", "a" * 10_000):
+        for method, tail in (("GET", ""), ("GET", "/label"), ("POST", "/pick"), ("POST", "/pack")):
+            status, _ = await client.call(method, f"{LIST}/{wrong}{tail}")
+            # A path of 10 KB is more than the parser of heads takes.
+            assert status == (400 if len(wrong) > 8_000 else 404), (method, wrong[:40], tail)
 
 
 async def test_webhooks_are_verified_before_anything(house: House, client: Client) -> None:
