@@ -16,7 +16,7 @@ from locust.exception import StopUser
 RETRIED = frozenset({0, 425, 429, 500, 502, 503, 504})
 SHED = frozenset({425, 429})
 """Answered on purpose: asked again, not counted as a failure."""
-ENDED = frozenset({"completed", "cancelled"})
+ENDED = frozenset({"shipped", "completed", "cancelled"})
 BACKOFF_SECONDS_MIN = 0.05
 BACKOFF_SECONDS_MAX = 2.0
 RETRY_AFTER_SECONDS_MAX = 5.0

@@ -45,22 +45,23 @@ def set_the_stage(environment: Any, **_: Any) -> None:
 
 def take_samples(environment: Any, path: Path) -> None:
     """Rate, latency, users, outcomes and stock, until the run ends."""
-    before = 0
+    before, before_at = 0, time.time()
     with path.open("w", encoding="utf-8") as file:
         while environment.runner is not None and environment.runner.state != "stopped":
             total = environment.stats.total
+            at = time.time()
             sample = {
-                "at": time.time(),
+                "at": at,
                 "users": environment.runner.user_count,
                 "requests": total.num_requests,
                 "failures": total.num_failures,
-                "per_second": round((total.num_requests - before) / SAMPLE_SECONDS, 1),
+                "per_second": round((total.num_requests - before) / max(at - before_at, 0.001), 1),
                 "p50_ms": total.get_current_response_time_percentile(0.50),
                 "p95_ms": total.get_current_response_time_percentile(0.95),
                 "outcomes": dict(STAGE.outcomes),
                 "remaining": remaining(environment.host),
             }
-            before = total.num_requests
+            before, before_at = total.num_requests, at
             file.write(json.dumps(sample) + "\n")
             file.flush()
             gevent.sleep(SAMPLE_SECONDS)
