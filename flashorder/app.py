@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -29,9 +29,10 @@ from flashorder.fulfilment.service import FulfilmentService
 from flashorder.infra.http.application import build_application
 from flashorder.infra.http.endpoint import Endpoint
 from flashorder.infra.http.idempotency import IdempotencyStore
+from flashorder.infra.http.idempotency import jobs as idempotency_jobs
 from flashorder.infra.http.operations import Check
 from flashorder.infra.http.tokens import Authenticator
-from flashorder.infra.jobs import Job, run_jobs
+from flashorder.infra.jobs import run_jobs
 from flashorder.infra.postgres.pool import Pool, connect_postgres, database_failures
 from flashorder.infra.redis.connection import connect_redis
 from flashorder.infra.redis.requirements import require_store
@@ -107,9 +108,9 @@ class Parts:
     settlement: OrderSettlement
     fulfilment: FulfilmentService
     reconciliation: ReconciliationService
+    idempotency: IdempotencyStore
     authenticator: Authenticator
     metrics: Metrics
-    jobs: list[Job] = field(default_factory=list)
 
 
 @asynccontextmanager
@@ -168,7 +169,7 @@ async def build_web(settings: Settings) -> AsyncIterator[web.Application]:
             endpoints,
             settings=settings,
             authenticator=parts.authenticator,
-            idempotency=IdempotencyStore(parts.pool),
+            idempotency=parts.idempotency,
             checks=_checks(parts),
             metrics=parts.metrics,
         )
@@ -229,6 +230,9 @@ async def build_worker(settings: Settings) -> AsyncIterator[Role]:
             *payment_jobs.jobs(payments, settings),
             *fulfilment_jobs.jobs(parts.fulfilment, settings),
             *reconciliation_jobs.jobs(parts.reconciliation, settings),
+            *idempotency_jobs(
+                parts.idempotency, retention_seconds=settings.idempotency_retention_seconds
+            ),
             *outbox_jobs.jobs(parts.pool, settings, outbox_metrics),
         ]
         yield Role([relay.run, lambda stopping: run_jobs(periodic, stopping)], parts.metrics)
@@ -270,6 +274,7 @@ async def _parts(settings: Settings, role: str) -> AsyncIterator[Parts]:
             settlement=OrderSettlement(pool, holds, units),
             fulfilment=FulfilmentService(pool, carriers, settings),
             reconciliation=_reconciliation(redis, pool, front, settings, metrics.registry),
+            idempotency=IdempotencyStore(pool, lease_seconds=settings.idempotency_lease_seconds),
             authenticator=authenticator,
             metrics=metrics,
         )

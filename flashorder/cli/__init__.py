@@ -19,6 +19,7 @@ GROUPS: tuple[str, ...] = (
     "consume",
     "doctor",
     "loadtest",
+    "migrate",
     "reconcile",
     "sale",
     "serve",

@@ -1,10 +1,9 @@
 """Bearer tokens: JSON Web Tokens (RFC 7519), HS256, of one issuer, which is this deployment.
 
-The header is one constant: a token with any other (``alg`` none, RS256, a ``kid``) is refused
-before anything in it is read, so there is no algorithm to be confused about. The signature is
-compared in its encoded form, so a token has one spelling. A verification costs a fifth of what a
-general library takes, which counts when every buyer of a sale comes for the first time in the same
-second; a token once verified is remembered until it expires, and is a look-up from then on.
+PyJWT signs. Our own tokens are checked here (docs/adr/0007): their header is one constant, and a
+token with any other (``alg`` none, RS256, a ``kid``) is refused before anything in it is read, so
+there is no algorithm to be confused about. The signature is compared in its encoded form, so a
+token has one spelling. A token once checked is remembered until it expires.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
+import jwt
 import msgspec
 
 from flashorder.infra.http.endpoint import Caller, Role
@@ -76,18 +76,17 @@ class TokenSigner:
         """A token for ``account_id``, valid for the lifetime from now."""
         issued = int(time.time() if now_seconds is None else now_seconds)
         lifetime = self.lifetime_seconds if lifetime_seconds is None else lifetime_seconds
-        claims = Claims(
-            iss=self.issuer,
-            aud=self.audience,
-            sub=account_id,
-            role=role,
-            sid=session_id,
-            jti=uuid.uuid4().hex,
-            exp=issued + lifetime,
-            iat=issued,
-        )
-        signed = _HEADER + b"." + _unpadded(msgspec.json.encode(claims))
-        return (signed + b"." + self._signature(signed)).decode()
+        claims = {
+            "iss": self.issuer,
+            "aud": self.audience,
+            "sub": str(account_id),
+            "role": str(role),
+            "sid": session_id,
+            "jti": uuid.uuid4().hex,
+            "exp": issued + lifetime,
+            "iat": issued,
+        }
+        return jwt.encode(claims, self.key, algorithm="HS256")
 
     def read(self, token: str, now_seconds: float) -> Claims:
         """The claims of a token that holds; ``Unauthenticated`` tells why one does not."""
@@ -114,7 +113,7 @@ class TokenSigner:
         return claims
 
     def _signature(self, signed: bytes) -> bytes:
-        return _unpadded(hmac.digest(self.key, signed, "sha256"))
+        return base64.urlsafe_b64encode(hmac.digest(self.key, signed, "sha256")).rstrip(b"=")
 
 
 class Authenticator:
@@ -178,10 +177,6 @@ class Authenticator:
         if len(self._remembered) > self._remembered_max:
             self._remembered.popitem(last=False)
         return caller
-
-
-def _unpadded(data: bytes) -> bytes:
-    return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
 def _invalid(detail: str = "The bearer token is not valid here.") -> Unauthenticated:
