@@ -313,3 +313,22 @@ async def race(pool: Pool, redis: Redis, chance: random.Random) -> Counter[str]:
     assert await shop.remaining() == 0
     assert await shop.violations() == []
     return outcomes
+
+
+async def test_the_release_of_an_old_hold_says_nothing_of_a_newer(
+    desk: Desk, bought: Bought
+) -> None:
+    await expired(desk, bought)
+    await desk.pay(bought)
+    await desk.service.cancel_own(bought.order_id, bought.buyer_id, "changed_mind")
+    payload = {
+        "sale_id": str(desk.shop.sale_id),
+        "buyer_id": str(bought.buyer_id),
+        "hold": 1,
+    }
+    await desk.units.order_cancelled(Event(Topic.ORDER_CANCELLED, bought.order_id, payload))
+    assert (await desk.order(bought))["released_at"] is None
+    assert await desk.shop.remaining() == 9
+    await desk.relay()
+    assert (await desk.order(bought))["released_at"] is not None
+    assert await desk.shop.remaining() == 10
