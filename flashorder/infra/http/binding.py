@@ -64,8 +64,9 @@ def bind(endpoint: Endpoint, parts: Parts) -> RequestHandler:
     admit = _admission(endpoint, parts)
     decode_query = query_decoder(endpoint.query) if endpoint.query is not None else None
     receive = _reception(endpoint, parts)
-    run = _idempotent(endpoint, parts) if endpoint.idempotent else _plain(endpoint)
-    demands_key = endpoint.idempotent or endpoint.idempotency_key
+    run = _plain(endpoint)
+    run_once = _idempotent(endpoint, parts) if _replays(endpoint, parts) else None
+    demands_key = endpoint.demands_key
     record = parts.meter.series(endpoint.method, endpoint.path).record
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -75,13 +76,16 @@ def bind(endpoint: Endpoint, parts: Parts) -> RequestHandler:
         lines = ""
         try:
             caller, lines = admit(request)
-            key = checked_key(headers.get("Idempotency-Key")) if demands_key else None
+            key = None
+            if demands_key or (run_once is not None and "Idempotency-Key" in headers):
+                key = checked_key(headers.get("Idempotency-Key"))
             path = request.match_info
             if path:
                 check_path(path)
             query = decode_query(request) if decode_query is not None else None
             body = await receive(request) if receive is not None else None
-            answer = await run(Call(request, path, body, query, caller, key))
+            call = Call(request, path, body, query, caller, key)
+            answer = await (run_once or run)(call) if key is not None else await run(call)
         except ClientGone:
             record(499, perf_counter() - began)
             raise
@@ -165,6 +169,10 @@ def _plain(endpoint: Endpoint) -> _Run:
         return _answer(reply, content_type) if isinstance(reply, Reply) else reply
 
     return run
+
+
+def _replays(endpoint: Endpoint, parts: Parts) -> bool:
+    return endpoint.idempotent or (endpoint.replays and parts.idempotency is not None)
 
 
 def _idempotent(endpoint: Endpoint, parts: Parts) -> _Run:

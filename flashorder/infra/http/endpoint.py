@@ -85,8 +85,9 @@ class Endpoint:
 
     ``replies`` maps each success status to the type of its body (None: no body); ``problems`` maps
     each error status to the codes it can carry, beside those that the mechanism itself gives (400,
-    401, 403, 413, 415, 422, 429, 503). ``idempotent`` demands an Idempotency-Key and replays the
-    first answer from PostgreSQL; the reserve path has its own replay inside the script and says
+    401, 403, 413, 415, 422, 429, 503). A POST of a signed-in
+    caller that carries an Idempotency-Key gets its first answer again, from PostgreSQL;
+    ``idempotent`` demands the key. The reserve path has its own replay inside the script and says
     ``idempotency_key=True`` alone. A handler may also return a ``StreamResponse`` that it has
     written itself.
 
@@ -110,6 +111,18 @@ class Endpoint:
     raw_body: bool = False
     content_type: str = "application/json"
     description: str = ""
+
+    @property
+    def demands_key(self) -> bool:
+        """Whether the call is refused without an Idempotency-Key."""
+        return self.idempotent or self.idempotency_key
+
+    @property
+    def replays(self) -> bool:
+        """Whether an Idempotency-Key, demanded or not, is remembered with the first answer."""
+        keyed = self.method == "POST" and bool(self.roles) and not self.idempotency_key
+        return self.idempotent or keyed
+
     reply_content_type: str = "application/json"
     body_bytes_max: int | None = None
 

@@ -94,10 +94,12 @@ def _reading_problems(endpoint: Endpoint) -> dict[int, tuple[str, ...]]:
         codes[415] = ("unsupported_media_type",)
     if endpoint.body is not None or endpoint.query is not None:
         codes[422] = ("invalid_input",)
-    if endpoint.idempotent or endpoint.idempotency_key:
-        codes[400] += ("idempotency_key_missing", "idempotency_key_invalid")
+    if endpoint.demands_key:
+        codes[400] += ("idempotency_key_missing",)
+    if endpoint.demands_key or endpoint.replays:
+        codes[400] += ("idempotency_key_invalid",)
         codes[422] += ("idempotency_key_reused",)
-    if endpoint.idempotent:
+    if endpoint.replays:
         codes[409] = ("idempotency_in_flight",)
         codes[503] = ("unavailable", "database_unavailable", "overloaded")
     return codes
@@ -128,7 +130,7 @@ def _responses(endpoint: Endpoint, schemas: dict[Any, Any]) -> dict[str, Any]:
         response: dict[str, Any] = {"description": "Done." if status < 300 else "Look elsewhere."}
         if type_ is not None:
             response["content"] = {endpoint.reply_content_type: {"schema": schemas[type_]}}
-        if endpoint.idempotent:
+        if endpoint.demands_key or endpoint.replays:
             response["headers"] = {
                 "Idempotency-Replayed": {
                     "description": "`true` when this is the first answer again.",
@@ -165,12 +167,12 @@ def _parameters(endpoint: Endpoint, schemas: dict[Any, Any]) -> list[dict[str, A
             }
             for field in msgspec.structs.fields(endpoint.query)
         ]
-    if endpoint.idempotent or endpoint.idempotency_key:
+    if endpoint.demands_key or endpoint.replays:
         parameters.append(
             {
                 "name": "Idempotency-Key",
                 "in": "header",
-                "required": True,
+                "required": endpoint.demands_key,
                 "description": "Names this intent: the same key again gives the same answer.",
                 "schema": {"type": "string", "minLength": 1, "maxLength": KEY_CHARACTERS_MAX},
             }

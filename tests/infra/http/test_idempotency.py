@@ -86,6 +86,26 @@ async def test_the_first_answer_again(pool: Pool) -> None:
         assert (await post(site, {**site.bearer(), "Idempotency-Key": "k"}))[1] == '{"payment":2}'
 
 
+async def test_a_key_that_is_not_demanded_is_honoured(pool: Pool) -> None:
+    done = []
+
+    async def create(call: Call) -> Reply:
+        done.append(call.idempotency_key)
+        return Reply(201, {"number": len(done)})
+
+    endpoint = Endpoint(
+        "POST", "/pay/{order_id}", create, "s", "t", roles=ANY_ROLE, body=Payment,
+        replies={201: dict[str, int]},
+    )  # fmt: skip
+    async with served([endpoint], idempotency=IdempotencyStore(pool)) as site:
+        key = {**site.bearer(), "Idempotency-Key": "k"}
+        assert await post(site, key) == (201, '{"number":1}', False)
+        assert await post(site, key) == (201, '{"number":1}', True)
+        assert await post(site, site.bearer()) == (201, '{"number":2}', False)
+        assert (await post(site, {**key, "Idempotency-Key": "x" * 256}))[0] == 400
+    assert done == ["k", None]
+
+
 async def test_another_request_under_the_key_is_refused(pool: Pool) -> None:
     async def pay(call: Call) -> Reply:
         return Reply(201, {"payment": 1})
