@@ -32,11 +32,15 @@ def reconcile(
     json: JsonOption = False,
 ) -> None:
     """Hold stock at the front against what PostgreSQL has booked; exit 1 on a drift."""
+    from flashorder.infra.telemetry.logging import configure_logging  # noqa: PLC0415 - heavy
+
     adopt_running_stores()
     sale_id = None if sale is None else parse_id(sale)
     if sale is not None and sale_id is None:
         raise InvalidInput(f"{sale!r} is not the id of a sale")
-    run, corrections = asyncio.run(_reconcile(load_settings(), sale_id, correct))
+    settings = load_settings()
+    configure_logging(settings)
+    run, corrections = asyncio.run(_reconcile(settings, sale_id, correct))
     if json:
         from flashorder.inventory.reconciliation.routes import reconciliation_body  # noqa: PLC0415
 
