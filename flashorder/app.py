@@ -173,6 +173,7 @@ async def build_web(settings: Settings) -> AsyncIterator[web.Application]:
             checks=_checks(parts),
             metrics=parts.metrics,
         )
+        app.on_shutdown.append(_ends(streams))
         watches = account_jobs.web_jobs(parts.accounts, settings)
         background: list[Run] = [
             directory.run,
@@ -321,6 +322,15 @@ async def _running(role: Role) -> AsyncIterator[None]:
     finally:
         stopping.set()
         await owner
+
+
+def _ends(streams: OrderStreams) -> Callable[[web.Application], Awaitable[None]]:
+    """Event streams never end by themselves, so a draining server would wait for them."""
+
+    async def end(app: web.Application) -> None:
+        streams.close()
+
+    return end
 
 
 async def _await(run: Run, stopping: asyncio.Event) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from pathlib import Path
 
 from flashorder.cli.verify import run_verification
-from tests.journeys.system import SKU, System
+from tests.journeys.system import SKU, System, running_system
 
 
 async def remaining(system: System, sale_id: str) -> int:
@@ -157,3 +158,19 @@ async def test_a_late_payment_whose_unit_was_resold_is_refunded(system: System) 
     assert refunded["status"] == "cancelled"
     assert resold.body["sku"] == SKU
     await adds_up(system)
+
+
+async def test_a_stream_tells_each_step_and_does_not_hold_up_the_end(
+    redis_url: str, database_url: str, tmp_path: Path
+) -> None:
+    clock = asyncio.get_running_loop().time
+    async with running_system(redis_url, database_url, tmp_path) as system:
+        order_id = (await system.buy(await system.open_sale())).body["order_id"]
+        headers = {"Authorization": f"Bearer {system.shopper}"}
+        stream = await system.http.get(f"/v1/orders/{order_id}/stream", headers=headers)
+        assert stream.status == 200
+        async with asyncio.timeout(10):
+            while b"placed" not in await stream.content.readline():
+                pass
+        began = clock()
+    assert clock() - began < system.settings.drain_timeout_seconds / 2
