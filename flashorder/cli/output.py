@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+WIDTH_WITHOUT_TERMINAL = 200
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
@@ -32,7 +33,13 @@ def print_table(
     rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, title: str = ""
 ) -> None:
     """Rows for a person; cells are ``str(value)``."""
-    table = Table(*columns, title=title or None, title_justify="left")
+    table = Table(title=title or None, title_justify="left")
+    for column in columns:
+        # An id that is cut cannot be copied: what is too long goes on in the next line.
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(str(row.get(column, "")) for column in columns))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH_WITHOUT_TERMINAL)
+    console.print(table)
