@@ -198,8 +198,10 @@ async def _kill_in_the_middle(
         if killed.back_seconds < 0 and _is_back(deployment, scenario.kill, pid):
             killed.back_seconds = round(shop.since_opening() - at, 2)
         if killed.back_seconds >= 0 and killed.next_accepted_seconds < 0:
-            # Answers that were on their way when the signal was sent do not count.
-            later = [each for each in shop.accepted_at if each > at + killed.back_seconds]
+            # Answers that were on their way when the signal was sent do not count; and without
+            # a consumer or a database the front sells on.
+            blind_seconds = killed.back_seconds if scenario.kill in ("web", "store") else 0.0
+            later = [each for each in shop.accepted_at if each > at + blind_seconds]
             if later:
                 killed.next_accepted_seconds = round(min(later) - at, 2)
         if killed.back_seconds >= 0 and killed.next_accepted_seconds >= 0:

@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,6 +53,7 @@ def up(
 ) -> None:
     """Start every role, and stores of our own where none are named; Ctrl-C stops everything."""
     from flashorder.infra.supervision import Console  # noqa: PLC0415 - heavy
+    from flashorder.infra.telemetry.logging import configure_logging  # noqa: PLC0415
     from flashorder.standalone.service import Options  # noqa: PLC0415
 
     settings = load_settings()
@@ -65,6 +67,8 @@ def up(
     )
     if log_level not in ("debug", "info", "warning", "error"):
         raise typer.BadParameter("one of debug, info, warning, error", param_hint="--log-level")
+    # Our own words are few, and for a person; those of the roles are theirs to format.
+    configure_logging(settings.model_copy(update={"log_format": "console", "log_level": "warning"}))
     asyncio.run(_run(settings, options, Console(log_level), json))
 
 
@@ -73,17 +77,21 @@ async def _run(settings: Settings, options: Options, console: Console, as_json: 
     from flashorder.standalone.service import Standalone  # noqa: PLC0415
 
     stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    hurry: list[Callable[[], None]] = []
+
+    def asked_to_stop() -> None:
+        if stopping.is_set():
+            for each in hurry:
+                each()
+        stopping.set()
+
+    # Before anything is made, so that nothing half made is left by an early Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, asked_to_stop)
     with DataFolder(settings.data_dir) as folder:
         everything = Standalone(settings, folder, console, options)
-
-        def asked_to_stop() -> None:
-            if stopping.is_set():
-                everything.hurry()
-            stopping.set()
-
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, asked_to_stop)
+        hurry.append(everything.hurry)
+        _say(f"starting; data and logs in {settings.data_dir}")
         try:
             await _until_stopped(everything, stopping, settings, as_json)
         finally:

@@ -36,7 +36,13 @@ def simulator_commands(settings: Settings, addresses: Addresses) -> list[RoleCom
 
 
 def service_commands(
-    settings: Settings, addresses: Addresses, stores: Stores, *, workers: int, autopilot: bool
+    settings: Settings,
+    addresses: Addresses,
+    stores: Stores,
+    *,
+    workers: int,
+    web_file: Path,
+    autopilot: bool,
 ) -> list[RoleCommand]:
     """Web, consumer and worker, in the order in which they are stopped."""
     environment = _common(settings, addresses) | {
@@ -47,7 +53,7 @@ def service_commands(
     }
     drain_seconds = settings.drain_timeout_seconds + DRAIN_MARGIN_SECONDS
     return [
-        _command(WEB, ("serve",), environment, drain_seconds),
+        _command(WEB, ("serve", "--ready-file", str(web_file)), environment, drain_seconds),
         _command(CONSUMER, ("consume",), environment, 15.0),
         _command(WORKER, ("work",), environment, 15.0),
     ]

@@ -35,7 +35,16 @@ if TYPE_CHECKING:
 
 READY_TIMEOUT_SECONDS = 60.0
 READY_POLL_SECONDS = 0.02
+WEB_FILE = "web.json"
+WEB_FILE_POLL_SECONDS = 0.2
 T = TypeVar("T")
+
+
+class WebState(msgspec.Struct):
+    """What ``flashorder serve --ready-file`` writes."""
+
+    pid: int
+    workers: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +71,15 @@ class Standalone:
         self._addresses: Addresses | None = None
         self._roles: list[SupervisedRole] = []
         self._ready = False
+        self._watch: asyncio.Task[None] | None = None
 
     async def start(self) -> tuple[ReadyState, Demonstration | None]:
         """Return once ``/readyz`` holds.
 
         Raises ``Misconfigured``, ``EmbeddedServerError``, ``RoleFailed``; the caller then stops.
         """
-        self._state_path().unlink(missing_ok=True)
+        for path in (self._state_path(), self._web_file()):
+            path.unlink(missing_ok=True)
         self._addresses = choose_addresses(self._settings)
         for command in simulator_commands(self._settings, self._addresses):
             self._run(command)
@@ -80,21 +91,29 @@ class Standalone:
             self._addresses,
             self._stores,
             workers=self._options.workers,
+            web_file=self._web_file(),
             autopilot=self._options.autopilot,
         ):
             self._run(command)
         demonstration, _ = await self._unless_a_role_fails(
             asyncio.gather(self._prepare(settings), self._until_ready(self._addresses))
         )
+        if demonstration is not None:
+            # The web workers look at the front now and then: the visitor must not come before.
+            await until_ok(f"{self._addresses.url}/v1/sales/{demonstration.sale_id}")
         for role in self._roles:
             role.proven()
         self._ready = True
         self._tell()
+        self._watch = asyncio.create_task(self._watch_web_workers(), name="watch:web")
         return self.state(), demonstration
 
     async def stop(self) -> None:
         """Web first, so that what was accepted is still taken further; the stores last."""
         self._ready = False
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait({self._watch})
         self._state_path().unlink(missing_ok=True)
         by_name = {role.command.name: role for role in self._roles}
         for names in ((WEB,), (CONSUMER,), (WORKER,), (PAYMENT_SIMULATOR, CARRIER_SIMULATOR)):
@@ -113,7 +132,7 @@ class Standalone:
         by_name = {role.command.name: role.pid for role in self._roles}
         web = by_name.get(WEB)
         pids: dict[str, int | list[int] | None] = {
-            WEB: _web_pids(web, self._options.workers) if web else [],
+            WEB: self._web_pids(web) if web else [],
             CONSUMER: by_name.get(CONSUMER),
             WORKER: by_name.get(WORKER),
             **self._stores.pids(),
@@ -164,7 +183,7 @@ class Standalone:
             urls.append(f"{addresses.carrier_simulator_url}/healthz")
         try:
             async with asyncio.timeout(READY_TIMEOUT_SECONDS):
-                await asyncio.gather(*(until_ok(url) for url in urls))
+                await asyncio.gather(*(until_ok(url) for url in urls), self._until_all_workers())
         except TimeoutError:
             raise FlashorderError(
                 f"the service was not ready within {READY_TIMEOUT_SECONDS:.0f} s; its words are in "
@@ -199,6 +218,35 @@ class Standalone:
                 except OSError as error:
                     self._console.say("up", f"{path} cannot be written: {error.strerror}")
 
+    async def _until_all_workers(self) -> None:
+        """``/readyz`` is answered by the first worker that is up; the file names all of them."""
+        while not self._web_file().exists():  # noqa: ASYNC110 - written by another process
+            await asyncio.sleep(READY_POLL_SECONDS)
+
+    def _web_pids(self, pid: int) -> list[int]:
+        """The processes that answer; ``serve`` tells of each that it starts again."""
+        try:
+            told = msgspec.json.decode(self._web_file().read_bytes(), type=WebState)
+        except (OSError, msgspec.MsgspecError):
+            return [pid]
+        return told.workers if told.pid == pid else [pid]
+
+    async def _watch_web_workers(self) -> None:
+        """``serve`` replaces a dead worker on its own; its file is how we hear of it."""
+        seen = 0
+        while True:
+            try:
+                changed = self._web_file().stat().st_mtime_ns
+            except OSError:
+                changed = seen
+            if changed != seen:
+                seen = changed
+                self._told_again()
+            await asyncio.sleep(WEB_FILE_POLL_SECONDS)
+
+    def _web_file(self) -> Path:
+        return self._folder.path / WEB_FILE
+
     def _state_path(self) -> Path:
         return self._folder.path / READY_FILE
 
@@ -207,16 +255,3 @@ async def _migrate(dsn: str) -> None:
     from flashorder.infra.postgres.migrations import migrate  # noqa: PLC0415 - heavy
 
     await migrate(dsn)
-
-
-def _web_pids(pid: int, workers: int) -> list[int]:
-    """The processes that answer: those that ``serve`` has started, else itself."""
-    if workers == 1:
-        return [pid]
-    import psutil  # type: ignore[import-untyped]  # noqa: PLC0415 - only for several workers
-
-    try:
-        children = [child.pid for child in psutil.Process(pid).children()]
-    except psutil.Error:
-        return [pid]
-    return sorted(children) or [pid]

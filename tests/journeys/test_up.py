@@ -124,6 +124,7 @@ def test_from_ready_over_deaths_to_the_end_and_back(start: Callable[..., Up]) ->
     assert all(alive(pid) for pid in flat(state["pids"]))
     assert oct(up.ready_file.stat().st_mode & 0o777) == "0o600"
     (sale,) = get(f"{state['url']}/v1/sales?status=open")["items"]
+    up.until(lambda: "Try next" in up.words())
     login = re.search(r"buyer +(\S+@\S+) +(\S+)", up.words())
     assert login, up.words()
 
@@ -153,6 +154,7 @@ def test_from_ready_over_deaths_to_the_end_and_back(start: Callable[..., Up]) ->
     state = again.ready()
     (same,) = get(f"{state['url']}/v1/sales?status=open")["items"]
     assert same["sale_id"] == sale["sale_id"], "the sale is seeded once"
+    again.until(lambda: "Try next" in again.words())
     assert login.group(0) in again.words(), "the logins stay"
     again.process.kill()
     again.process.wait()
