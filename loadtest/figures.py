@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,31 @@ def machine() -> dict[str, Any]:
     }
 
 
-def as_markdown(runs: Iterable[Mapping[str, Any]]) -> str:
-    """A section a run: what was asserted, what was measured."""
-    return "\n".join(_section(run) for run in runs)
+_INTRODUCTION = """\
+# The first sale
+
+Five real products, {units} units, {shoppers} shoppers. All fire at the opening, then three quarters
+pay, some are declined first or for good, some never pay, some click twice, some come back for what
+others did not pay; the carrier delivers. In the end everything is counted in Redis, in PostgreSQL
+and in the payment provider's books, and held against what the shoppers were told.
+
+Measured {measured_at} on {processors} processors ({model}), which the service, both stores, both
+simulators and the shoppers share: the latencies are those of a machine that is busy with its own
+load test. Again, on your machine: `python -m loadtest.first_sale --all --report docs`.
+"""
+
+
+def as_markdown(runs: Sequence[Mapping[str, Any]]) -> str:
+    """A page: how it was measured, then a section a run."""
+    first = runs[0]
+    introduction = _INTRODUCTION.format(
+        units=first["units"]["offered"],
+        shoppers=first["shoppers"],
+        measured_at=first["measured_at"][:10],
+        processors=first["machine"]["processors"],
+        model=first["machine"]["model"],
+    )
+    return "\n".join([introduction, *(_section(run) for run in runs)])
 
 
 def _section(run: Mapping[str, Any]) -> str:
@@ -70,8 +92,8 @@ def _section(run: Mapping[str, Any]) -> str:
         f"| answers a second while the shoppers fired | {timing['answers_per_second']} |",
         f"| a purchase's answer, ms | p50 {timing['buy_ms']['p50']}, p95 {timing['buy_ms']['p95']},"
         f" p99 {timing['buy_ms']['p99']}, max {timing['buy_ms']['max']} |",
-        f"| first units sold out after | {timing['first_wave_seconds']} s |",
-        f"| all accepted orders in PostgreSQL | {timing['applied_lag_seconds']} s after the last |",
+        f"| nothing left of any product after | {timing['first_wave_seconds']} s |",
+        f"| the last accepted order in PostgreSQL | {timing['applied_lag_seconds']} s after its 202 |",
         f"| from the click to the doorstep, median | {timing['delivered_median_seconds']} s |",
         f"| invariants checked, violated | {run['verify']['checks']}, "
         f"{run['verify']['violated']} |",

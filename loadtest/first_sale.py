@@ -353,7 +353,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(json.dumps(shown, indent=2) + "\n")
     if given.report:
         given.report.mkdir(parents=True, exist_ok=True)
-        (given.report / "first-sale.json").write_text(json.dumps(runs, indent=1) + "\n")
+        told = [{name: each[name] for name in each if name != "samples"} for each in runs]
+        (given.report / "first-sale.json").write_text(json.dumps(told, indent=1) + "\n")
         (given.report / "first-sale.md").write_text(as_markdown(runs))
     return 1 if any(each["problems"] for each in runs) else 0
 
