@@ -266,7 +266,7 @@ def _figures(
         "retries_by_cause": dict(retries),
         "timing": {
             "buy_ms": latency_ms(latencies),
-            "answers_per_second": round(in_burst / burst_seconds),
+            "decided_per_second": round(in_burst / burst_seconds),
             "first_wave_seconds": None if gone is None else round(gone, 2),
             "applied_lag_seconds": applied_lag_seconds(samples, shop.accepted_at),
             "delivered_median_seconds": round(median(delivered), 1) if delivered else None,
