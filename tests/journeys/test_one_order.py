@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from contextlib import AsyncExitStack
 from pathlib import Path
+
+import aiohttp
 
 from flashorder.cli.verify import run_verification
 from tests.journeys.system import SKU, System, running_system
@@ -164,13 +167,18 @@ async def test_a_stream_tells_each_step_and_does_not_hold_up_the_end(
     redis_url: str, database_url: str, tmp_path: Path
 ) -> None:
     clock = asyncio.get_running_loop().time
-    async with running_system(redis_url, database_url, tmp_path) as system:
-        order_id = (await system.buy(await system.open_sale())).body["order_id"]
-        headers = {"Authorization": f"Bearer {system.shopper}"}
-        stream = await system.http.get(f"/v1/orders/{order_id}/stream", headers=headers)
-        assert stream.status == 200
-        async with asyncio.timeout(10):
-            while b"placed" not in await stream.content.readline():
-                pass
-        began = clock()
-    assert clock() - began < system.settings.drain_timeout_seconds / 2
+    async with aiohttp.ClientSession() as watcher, AsyncExitStack() as watched:
+        async with running_system(redis_url, database_url, tmp_path) as system:
+            order_id = (await system.buy(await system.open_sale())).body["order_id"]
+            stream = await watched.enter_async_context(
+                watcher.get(
+                    f"http://127.0.0.1:{system.settings.port}/v1/orders/{order_id}/stream",
+                    headers={"Authorization": f"Bearer {system.shopper}"},
+                )
+            )
+            assert stream.status == 200
+            async with asyncio.timeout(10):
+                while b"placed" not in await stream.content.readline():
+                    pass
+            began = clock()
+        assert clock() - began < system.settings.drain_timeout_seconds / 2
