@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from flashorder.cli.output import JsonOption, print_record
-from flashorder.cli.running import adopt_running_stores
-from flashorder.settings import Settings, load_settings
+from flashorder.cli.running import command_settings
+from flashorder.settings import Settings
 
 ROLES = "shopper, operator, warehouse, support or service"
 
@@ -32,10 +32,8 @@ def create(
     json: JsonOption = False,
 ) -> None:
     """Create an account of any role; exit code 2 where the e-mail address has one already."""
-    adopt_running_stores()
-    record = asyncio.run(
-        _create(load_settings(), email, password, role, name or email.partition("@")[0])
-    )
+    settings = command_settings()
+    record = asyncio.run(_create(settings, email, password, role, name or email.partition("@")[0]))
     print_record(record, as_json=json)
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import TYPE_CHECKING
 
-from flashorder.cli.running import adopt_running_stores
-from flashorder.settings import Settings, load_settings
+from flashorder.cli.running import command_settings
+from flashorder.settings import Settings
 
 if TYPE_CHECKING:
     from flashorder.app import Role
@@ -20,11 +20,7 @@ def run_role(build: Callable[[Settings], AbstractAsyncContextManager[Role]]) -> 
 
     Its metrics are told on FLASHORDER_METRICS_PORT, if that is set.
     """
-    from flashorder.infra.telemetry.logging import configure_logging  # noqa: PLC0415 - heavy
-
-    adopt_running_stores()
-    settings = load_settings()
-    configure_logging(settings)
+    settings = command_settings()
     with asyncio.Runner(loop_factory=_fast_loop()) as runner:
         runner.run(_until_signalled(build, settings))
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flashorder.cli.output import JsonOption, print_json, print_record
-from flashorder.cli.running import adopt_running_stores
-from flashorder.settings import Settings, load_settings
+from flashorder.cli.running import command_settings
+from flashorder.settings import Settings
 
 if TYPE_CHECKING:
     from flashorder.inventory.catalogue_import import ImportReport
@@ -36,8 +36,7 @@ def import_file(
     json: JsonOption = False,
 ) -> None:
     """Import products from FILE; the same file again changes nothing."""
-    adopt_running_stores()
-    settings = load_settings()
+    settings = command_settings()
     watched = not json and sys.stderr.isatty()
     report = asyncio.run(_import(settings, file, watched=watched))
     if json:

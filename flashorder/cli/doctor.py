@@ -12,10 +12,10 @@ import typer
 from pydantic import SecretStr
 
 from flashorder.cli.output import JsonOption, print_json
-from flashorder.cli.running import adopt_running_stores
+from flashorder.cli.running import command_settings
 from flashorder.infra.findings import Finding, Level
 from flashorder.kernel.errors import Unavailable
-from flashorder.settings import Settings, load_settings
+from flashorder.settings import Settings
 
 _MASK = "••••"
 _STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "bold red"}
@@ -28,8 +28,7 @@ def register(root: typer.Typer) -> None:
 
 def doctor(json: JsonOption = False) -> None:
     """Say what is wrong with the machine and the stores' configuration, and how to mend it."""
-    adopt_running_stores()
-    settings = load_settings()
+    settings = command_settings()
     findings = asyncio.run(examine(settings))
     if json:
         print_json({"findings": [asdict(each) for each in findings], "settings": masked(settings)})

@@ -20,9 +20,9 @@ import typer
 
 from flashorder.cli import EXIT_DOES_NOT_HOLD
 from flashorder.cli.output import JsonOption, print_json
-from flashorder.cli.running import adopt_running_stores
+from flashorder.cli.running import command_settings
 from flashorder.kernel.errors import Misconfigured, Unavailable
-from flashorder.settings import Settings, load_settings
+from flashorder.settings import Settings
 
 if TYPE_CHECKING:
     from flashorder.verification.model import Report
@@ -86,8 +86,7 @@ def loadtest(
     from flashorder.standalone.ready import running_state  # noqa: PLC0415
 
     _require_parts()
-    adopt_running_stores()
-    settings = load_settings()
+    settings = command_settings()
     state = running_state(settings)
     plan = Plan(
         url=(url or (state.url if state else f"http://{settings.host}:{settings.port}")).rstrip(

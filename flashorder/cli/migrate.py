@@ -7,8 +7,7 @@ import asyncio
 import typer
 
 from flashorder.cli.output import JsonOption, print_json
-from flashorder.cli.running import adopt_running_stores
-from flashorder.settings import load_settings
+from flashorder.cli.running import command_settings
 
 
 def register(root: typer.Typer) -> None:
@@ -20,8 +19,7 @@ def migrate_database(json: JsonOption = False) -> None:
     """Apply the migrations that the database does not have yet; again changes nothing."""
     from flashorder.infra.postgres.migrations import migrate  # noqa: PLC0415 - heavy
 
-    adopt_running_stores()
-    applied = asyncio.run(migrate(load_settings().required_database_url()))
+    applied = asyncio.run(migrate(command_settings().required_database_url()))
     names = [f"{migration.version:04}_{migration.name}" for migration in applied]
     if json:
         print_json({"applied": names})

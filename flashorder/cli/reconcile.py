@@ -10,10 +10,10 @@ import typer
 
 from flashorder.cli import EXIT_DOES_NOT_HOLD
 from flashorder.cli.output import JsonOption, print_json, print_table
-from flashorder.cli.running import adopt_running_stores
+from flashorder.cli.running import command_settings
 from flashorder.kernel.errors import InvalidInput
 from flashorder.kernel.identifiers import parse_id
-from flashorder.settings import Settings, load_settings
+from flashorder.settings import Settings
 
 if TYPE_CHECKING:
     from flashorder.inventory.reconciliation.model import Correction, Reconciliation
@@ -32,14 +32,10 @@ def reconcile(
     json: JsonOption = False,
 ) -> None:
     """Hold stock at the front against what PostgreSQL has booked; exit 1 on a drift."""
-    from flashorder.infra.telemetry.logging import configure_logging  # noqa: PLC0415 - heavy
-
-    adopt_running_stores()
     sale_id = None if sale is None else parse_id(sale)
     if sale is not None and sale_id is None:
         raise InvalidInput(f"{sale!r} is not the id of a sale")
-    settings = load_settings()
-    configure_logging(settings)
+    settings = command_settings()
     run, corrections = asyncio.run(_reconcile(settings, sale_id, correct))
     if json:
         from flashorder.inventory.reconciliation.routes import reconciliation_body  # noqa: PLC0415

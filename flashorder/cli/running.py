@@ -5,11 +5,24 @@ from __future__ import annotations
 import os
 
 from flashorder.kernel.errors import Misconfigured
-from flashorder.settings import load_settings
+from flashorder.settings import Settings, load_settings
 from flashorder.standalone.ready import running_state
 
 
-def adopt_running_stores() -> None:
+def command_settings() -> Settings:
+    """The settings of a command, on the stores of a running ``flashorder up`` where none are named.
+
+    Its log goes to standard error from here on.
+    """
+    from flashorder.infra.telemetry.logging import configure_logging  # noqa: PLC0415 - heavy
+
+    _adopt_running_stores()
+    settings = load_settings()
+    configure_logging(settings)
+    return settings
+
+
+def _adopt_running_stores() -> None:
     """Name the stores of a running ``flashorder up`` in the environment where it names none.
 
     Cheap when there is none, and never an error: the command then says itself what it lacks.

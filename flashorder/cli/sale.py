@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flashorder.cli.output import JsonOption, print_json, print_record, print_table
-from flashorder.cli.running import adopt_running_stores
+from flashorder.cli.running import command_settings
 from flashorder.kernel.clock import parse_duration, parse_rfc3339, rfc3339, utc_now
 from flashorder.kernel.errors import InvalidInput
 from flashorder.kernel.identifiers import new_id, parse_id
 from flashorder.kernel.money import Money
-from flashorder.settings import load_settings
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -192,7 +191,6 @@ def _run(work: Callable[[Desk], Awaitable[Any]]) -> Any:
         async with _desk() as desk:
             return await work(desk)
 
-    adopt_running_stores()
     return asyncio.run(opened())
 
 
@@ -206,7 +204,7 @@ async def _desk() -> AsyncIterator[Desk]:
     from flashorder.sales.front import SaleFront  # noqa: PLC0415
     from flashorder.sales.service import SalesService  # noqa: PLC0415
 
-    settings = load_settings()
+    settings = command_settings()
     redis = connect_redis(
         settings.required_redis_url(), timeout_seconds=settings.store_timeout_seconds
     )

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from flashorder.cli.running import adopt_running_stores
-from flashorder.settings import Settings, load_settings
+from flashorder.cli.running import command_settings
+from flashorder.settings import Settings
 
 
 def register(root: typer.Typer) -> None:
@@ -34,11 +34,7 @@ def serve_command(
     worker_count: Annotated[int, typer.Option(hidden=True)] = 1,
 ) -> None:
     """Serve the HTTP contract until SIGTERM or SIGINT, then finish what is in flight."""
-    from flashorder.infra.telemetry.logging import configure_logging  # noqa: PLC0415 - heavy
-
-    adopt_running_stores()
-    settings = load_settings()
-    configure_logging(settings)
+    settings = command_settings()
     count = workers or settings.workers
     if parent_pid is not None:
         from flashorder.infra.parent_death import end_with_parent  # noqa: PLC0415

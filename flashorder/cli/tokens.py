@@ -12,8 +12,8 @@ import typer
 
 from flashorder.cli.accounts import ROLES
 from flashorder.cli.output import JsonOption, print_record
-from flashorder.cli.running import adopt_running_stores
-from flashorder.settings import Settings, load_settings
+from flashorder.cli.running import command_settings
+from flashorder.settings import Settings
 
 
 def register(root: typer.Typer) -> None:
@@ -31,8 +31,7 @@ def issue(
     json: JsonOption = False,
 ) -> None:
     """Make as many accounts without passwords, and write a bearer token of each."""
-    adopt_running_stores()
-    settings = load_settings()
+    settings = command_settings()
     if str(out) == "-":
         asyncio.run(_issue(settings, count, role, sys.stdout))
         return

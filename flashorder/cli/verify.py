@@ -11,8 +11,8 @@ import typer
 
 from flashorder.cli import EXIT_DOES_NOT_HOLD
 from flashorder.cli.output import JsonOption, print_json
-from flashorder.cli.running import adopt_running_stores
-from flashorder.settings import Settings, load_settings
+from flashorder.cli.running import command_settings
+from flashorder.settings import Settings
 
 if TYPE_CHECKING:
     from flashorder.verification.model import InFlight, Report
@@ -30,8 +30,7 @@ def verify(
     json: JsonOption = False,
 ) -> None:
     """Check every invariant over Redis and PostgreSQL."""
-    adopt_running_stores()
-    report = asyncio.run(run_verification(load_settings(), settle_seconds))
+    report = asyncio.run(run_verification(command_settings(), settle_seconds))
     if json:
         print_json(report_as_dict(report))
     else:
