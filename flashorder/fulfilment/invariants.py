@@ -14,6 +14,15 @@ INVARIANTS = [
         """,
     ),
     Invariant(
+        "fulfilment.parcels_go_where_the_order_says",
+        "the address that a parcel left for is the one on its order",
+        """
+        SELECT shipment_id, order_id FROM shipments JOIN orders USING (order_id)
+        WHERE shipments.status IN ('shipped', 'delivered')
+            AND shipments.ship_to IS DISTINCT FROM orders.ship_to
+        """,
+    ),
+    Invariant(
         "fulfilment.shipments_hold_what_was_ordered",
         "a shipment that is not cancelled has the lines of its order",
         """

@@ -122,6 +122,7 @@ def _own_endpoints(own: _Own) -> list[Endpoint]:
                 409: ("invalid_state",),
                 412: ("precondition_failed",),
             },
+            description="Until the carrier is asked for the label; 409 from then on.",
         ),
         Endpoint(
             "POST", "/v1/orders/{order_id}/cancel", own.cancel, "Cancel one's order", TAG,

@@ -71,15 +71,19 @@ class OrderService:
         address_id: uuid.UUID,
         version: int | None = None,
     ) -> None:
-        """Ship to another of the buyer's addresses, as it is now; only before the order ships.
+        """Ship to another of the buyer's addresses, as it is now.
 
-        Raises ``PreconditionFailed`` when ``version`` is given and is not the order's.
+        Only until a carrier is asked for the label: what it prints is where the parcel goes. Raises
+        ``InvalidState`` after that, ``NotFound`` (``address_not_found``), and
+        ``PreconditionFailed`` when ``version`` is given and is not the order's.
         """
         async with transaction(self._pool) as connection:
             order = await _owned(connection, order_id, buyer_id)
             require_version(order.version, version)
-            if order.status not in _CHANGEABLE or await _parcel_has_left(connection, order_id):
+            if order.status not in _CHANGEABLE:
                 raise InvalidState(f"an order that is {order.status} cannot change its address")
+            if await connection.fetchval(SQL["label_is_asked_for"], order_id):
+                raise InvalidState("the carrier has the present address: the parcel goes there")
             if not await connection.fetchval(SQL["set_address"], order_id, address_id, buyer_id):
                 raise NotFound(code="address_not_found")
             await append_note(

@@ -14,6 +14,9 @@ DAMAGE = {
     "fulfilment.cancelled_orders_send_no_parcel": (
         "UPDATE orders SET status = 'cancelled', cancel_reason = 'x', cancelled_at = now()"
     ),
+    "fulfilment.parcels_go_where_the_order_says": (
+        'UPDATE orders SET ship_to = ship_to || \'{"city": "Paris"}\''
+    ),
     "fulfilment.shipments_hold_what_was_ordered": (
         "UPDATE shipment_lines SET quantity = 9 WHERE line_no = 1"
     ),

@@ -263,6 +263,41 @@ async def test_a_label_whose_asker_died_is_taken_back_with_the_order(
     assert await house.service.labels.take_back_due(10) == 0
 
 
+async def test_the_address_stays_while_the_carrier_answers(
+    house: House, simulator: SimulatorClient
+) -> None:
+    shipment_id = await house.shipment("packed")
+    order_id = (await house.row(shipment_id))["order_id"]
+    buyer_id = await house.pool.fetchval("SELECT buyer_id FROM orders")
+    slow, gate = gated(house)
+    asking = asyncio.create_task(slow.service.labels.ship(shipment_id, "simulator", None, "test"))
+    await gate.reached.wait()
+    with pytest.raises(InvalidState):
+        await OrderService(house.pool).change_address(order_id, buyer_id, uuid.uuid4())
+    gate.opened.set()
+    await asking
+    await slow.carriers.close()
+    await house.check_invariants()
+
+
+async def test_a_label_that_waited_for_a_new_address_names_it(
+    house: House, simulator: SimulatorClient
+) -> None:
+    shipment_id = await house.shipment("packed")
+    moved = {**ADDRESS, "line1": "Somewhere else"}
+    async with house.pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute("UPDATE orders SET ship_to = $1", moved)
+        asking = asyncio.create_task(
+            house.service.labels.ship(shipment_id, "simulator", None, "test")
+        )
+        await blocked(house)
+        await transaction.commit()
+    assert (await asking).ship_to == moved
+    await house.check_invariants()
+
+
 async def test_another_carrier_is_refused_while_one_is_asked(house: House) -> None:
     carrier = SimulatedCarrier.of(house.settings)
     carrier.name = "other"

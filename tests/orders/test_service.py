@@ -198,6 +198,40 @@ async def test_the_address_may_change_until_the_parcel_leaves(desk: Desk, bought
     assert await desk.shop.violations() == []
 
 
+@pytest.mark.parametrize("status", ["packed", "shipped"])
+async def test_the_address_stays_once_a_label_is_asked_for(
+    desk: Desk, bought: Bought, status: str
+) -> None:
+    address_id = await an_address(desk.shop, bought)
+    await paid_and_released(desk, bought)
+    before = await desk.order(bought)
+    await desk.ship(bought)  # the order has not heard of it yet
+    if status == "packed":
+        await desk.pool.execute("UPDATE shipments SET status = 'packed', shipped_at = NULL")
+    with pytest.raises(InvalidState):
+        await desk.service.change_address(bought.order_id, bought.buyer_id, address_id)
+    assert await desk.order(bought) == before
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        "carrier = NULL",  # it refused
+        "status = 'cancelled', cancelled_at = now(), cancel_reason = 'lost'",
+    ],
+)
+async def test_the_address_may_change_when_no_label_stands(
+    desk: Desk, bought: Bought, over: str
+) -> None:
+    address_id = await an_address(desk.shop, bought)
+    await paid_and_released(desk, bought)
+    await desk.ship(bought)
+    await desk.pool.execute("UPDATE shipments SET status = 'packed', shipped_at = NULL")
+    await desk.pool.execute(f"UPDATE shipments SET {over}")
+    await desk.service.change_address(bought.order_id, bought.buyer_id, address_id)
+    assert (await desk.order(bought))["ship_to"]["line1"] == "Street 1"
+
+
 async def an_address(shop: Shop, bought: Bought):  # type: ignore[no-untyped-def]
     address_id = new_id()
     await shop.pool.execute(

@@ -3,7 +3,9 @@
 -- Cancel against ship is one compare-and-set on the order's row. Both sides lock the orders row
 -- first and the shipments row after it: the ship statement reads the order FOR NO KEY UPDATE and
 -- wants awaiting_shipment; a cancellation locks the order, and in its next statement (which sees
--- what was committed while it waited) refuses if a shipment of it has shipped.
+-- what was committed while it waited) refuses if a shipment of it has shipped. The address goes the
+-- same way: asking for a label locks the order and takes the address from it; a change of address
+-- locks the order and refuses once a label was asked for.
 
 CREATE TABLE shipments (
     shipment_id uuid PRIMARY KEY,
