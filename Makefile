@@ -10,7 +10,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run loadtest test check lint types imports containers lock clean
+.PHONY: help install install-dev run loadtest bench test check lint types imports containers lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,12 @@ run: install ## install what changed, then start everything; ARGS go to `flashor
 loadtest: ## drive load at a running flashorder, then verify; ARGS go to `flashorder loadtest`
 	@$(PYTHON) deploy/bootstrap.py loadtest
 	@exec $(BIN)/flashorder loadtest $(ARGS)
+
+bench: ## measure beside floors and peers (needs wrk); ARGS go to `flashorder bench`
+	@$(PYTHON) deploy/bootstrap.py loadtest
+	@$(BIN)/python $(wildcard deploy/bootstrap_pip/pip-*.whl)/pip install -qq --no-input \
+		--disable-pip-version-check --require-hashes --no-deps --requirement requirements/bench.lock
+	@exec $(BIN)/flashorder bench $(ARGS)
 
 test: install-dev ## run the tests; ARGS go to pytest
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --maxprocesses 4 $(ARGS)
@@ -51,6 +57,8 @@ lock: install-dev ## write requirements/*.lock anew from pyproject.toml; UPGRADE
 	$(LOCK) --extra build --output-file requirements/run.lock pyproject.toml
 	$(LOCK) --extra build --extra loadtest --constraint requirements/run.lock \
 		--output-file requirements/loadtest.lock pyproject.toml
+	$(LOCK) --extra build --extra loadtest --extra bench --constraint requirements/loadtest.lock \
+		--output-file requirements/bench.lock pyproject.toml
 	$(LOCK) --extra build --extra loadtest --extra dev --constraint requirements/loadtest.lock \
 		--output-file requirements/dev.lock pyproject.toml
 	$(LOCK) --no-deps --output-file requirements/embedded.lock requirements/embedded.in

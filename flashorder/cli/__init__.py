@@ -15,6 +15,7 @@ from flashorder.kernel.errors import FlashorderError, Unavailable
 
 GROUPS: tuple[str, ...] = (
     "accounts",
+    "bench",
     "catalog",
     "consume",
     "doctor",

@@ -1,0 +1,1 @@
+"""What cannot be undercut: the same work without the service around it."""

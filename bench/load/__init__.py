@@ -1,0 +1,1 @@
+"""Load: wrk where it must be fast, a client of our own where it must keep a schedule."""
