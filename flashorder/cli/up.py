@@ -44,7 +44,10 @@ def up(
     ] = True,
     autopilot: Annotated[
         bool | None,
-        typer.Option("--autopilot/--no-autopilot", help="Paid orders walk to the doorstep."),
+        typer.Option(
+            "--autopilot/--no-autopilot",
+            help="Paid orders walk to the doorstep and complete on their own; on with --demo.",
+        ),
     ] = None,
     log_level: Annotated[
         str, typer.Option(help="What the terminal shows of the roles: debug … error.")

@@ -16,6 +16,8 @@ WORKER = "worker"
 PAYMENT_SIMULATOR = "payment_simulator"
 CARRIER_SIMULATOR = "carrier_simulator"
 DRAIN_MARGIN_SECONDS = 5.0
+AUTOPILOT_COMPLETION_DELAY_SECONDS = 3.0
+"""Buyers get two weeks to look at their goods; who looks on waits for no two weeks."""
 
 
 def simulator_commands(settings: Settings, addresses: Addresses) -> list[RoleCommand]:
@@ -44,13 +46,19 @@ def service_commands(
     web_file: Path,
     autopilot: bool,
 ) -> list[RoleCommand]:
-    """Web, consumer and worker, in the order in which they are stopped."""
+    """Web, consumer and worker, in the order in which they are stopped.
+
+    With ``autopilot`` paid orders go all the way to ``completed`` while somebody looks on, unless
+    the settings name another delay.
+    """
     environment = _common(settings, addresses) | {
         "FLASHORDER_REDIS_URL": stores.local_redis_url,
         "FLASHORDER_DATABASE_URL": stores.database_url,
         "FLASHORDER_WORKERS": str(workers),
         "FLASHORDER_AUTOPILOT": "true" if autopilot else "false",
     }
+    if autopilot and "completion_delay_seconds" not in settings.model_fields_set:
+        environment["FLASHORDER_COMPLETION_DELAY_SECONDS"] = str(AUTOPILOT_COMPLETION_DELAY_SECONDS)
     drain_seconds = settings.drain_timeout_seconds + DRAIN_MARGIN_SECONDS
     return [
         _command(WEB, ("serve", "--ready-file", str(web_file)), environment, drain_seconds),
