@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from flashorder.infra.http.endpoint import Role
 from flashorder.kernel.errors import FieldError, InvalidInput
+from flashorder.kernel.roles import Role
 
 EMAIL_CHARACTERS_MAX: Final = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
 PASSWORD_CHARACTERS_MIN: Final = 8

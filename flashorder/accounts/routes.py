@@ -10,10 +10,11 @@ import msgspec
 
 from flashorder.accounts.model import Account, Address, AddressParts, refused
 from flashorder.accounts.service import AccountService
-from flashorder.infra.http.endpoint import ANY_ROLE, Call, Endpoint, Reply, Role
+from flashorder.infra.http.endpoint import ANY_ROLE, Call, Endpoint, Reply
 from flashorder.infra.http.pagination import PageQuery, page_reply, read_cursor
 from flashorder.infra.http.preconditions import etag, expected_version
 from flashorder.infra.http.rate_limits import address_of
+from flashorder.kernel.roles import Role
 from flashorder.settings import Settings
 
 TAG = "accounts"

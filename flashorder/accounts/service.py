@@ -23,12 +23,13 @@ from flashorder.accounts.model import (
 )
 from flashorder.accounts.passwords import Passwords
 from flashorder.accounts.store import AccountStore
-from flashorder.infra.http.endpoint import Caller, Role
+from flashorder.infra.http.endpoint import Caller
 from flashorder.infra.http.rate_limits import RateLimit
 from flashorder.infra.http.tokens import Authenticator, TokenSigner
 from flashorder.infra.postgres.pool import Pool
 from flashorder.kernel.errors import Conflict, NotFound, PreconditionFailed, Unauthenticated
 from flashorder.kernel.identifiers import new_id, parse_id
+from flashorder.kernel.roles import Role
 from flashorder.settings import Settings
 
 log = structlog.get_logger(__name__)

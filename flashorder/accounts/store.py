@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from flashorder.accounts.model import ADDRESSES_MAX, Account, Address, AddressParts
-from flashorder.infra.http.endpoint import Role
 from flashorder.infra.postgres.pool import Pool, database_failures
 from flashorder.infra.postgres.sql import load_sql
+from flashorder.kernel.roles import Role
 
 FORGOTTEN_MAX = 1000
 _SQL = load_sql("flashorder.accounts")

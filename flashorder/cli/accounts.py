@@ -41,8 +41,8 @@ async def _create(
     settings: Settings, email: str, password: str, role: str, name: str
 ) -> dict[str, Any]:
     from flashorder.accounts.opening import open_accounts  # noqa: PLC0415 - heavy
-    from flashorder.infra.http.endpoint import Role  # noqa: PLC0415
     from flashorder.kernel.errors import InvalidInput  # noqa: PLC0415
+    from flashorder.kernel.roles import Role  # noqa: PLC0415
 
     if role not in set(Role):
         raise InvalidInput(f"--role is {ROLES}, not {role!r}")

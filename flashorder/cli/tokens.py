@@ -55,8 +55,8 @@ async def _issue(settings: Settings, count: int, role: str, file: TextIO) -> Non
     from rich.progress import Progress  # noqa: PLC0415
 
     from flashorder.accounts.opening import open_accounts  # noqa: PLC0415
-    from flashorder.infra.http.endpoint import Role  # noqa: PLC0415
     from flashorder.kernel.errors import InvalidInput  # noqa: PLC0415
+    from flashorder.kernel.roles import Role  # noqa: PLC0415
 
     if role not in set(Role):
         raise InvalidInput(f"--role is {ROLES}, not {role!r}")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -18,17 +17,20 @@ from aiohttp import web
 
 from flashorder.kernel.errors import NotFound
 from flashorder.kernel.identifiers import parse_id
+from flashorder.kernel.roles import Role
 
-
-class Role(StrEnum):
-    """Who a caller is; the ``role`` claim of the token."""
-
-    SHOPPER = "shopper"
-    OPERATOR = "operator"
-    WAREHOUSE = "warehouse"
-    SUPPORT = "support"
-    SERVICE = "service"
-
+__all__ = [
+    "ANY_ROLE",
+    "PUBLIC",
+    "STAFF",
+    "Call",
+    "Caller",
+    "Endpoint",
+    "MoneyBody",
+    "Page",
+    "Reply",
+    "Role",
+]
 
 PUBLIC: frozenset[Role] = frozenset()
 ANY_ROLE = frozenset(Role)
@@ -110,6 +112,8 @@ class Endpoint:
     idempotency_key: bool = False
     raw_body: bool = False
     content_type: str = "application/json"
+    reply_content_type: str = "application/json"
+    body_bytes_max: int | None = None
     description: str = ""
 
     @property
@@ -122,9 +126,6 @@ class Endpoint:
         """Whether an Idempotency-Key, demanded or not, is remembered with the first answer."""
         keyed = self.method == "POST" and bool(self.roles) and not self.idempotency_key
         return self.idempotent or keyed
-
-    reply_content_type: str = "application/json"
-    body_bytes_max: int | None = None
 
 
 class MoneyBody(msgspec.Struct, forbid_unknown_fields=True):

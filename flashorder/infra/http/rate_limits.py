@@ -16,8 +16,9 @@ from typing import Final
 
 from aiohttp import web
 
-from flashorder.infra.http.endpoint import Caller, Role
+from flashorder.infra.http.endpoint import Caller
 from flashorder.kernel.errors import RateLimited
+from flashorder.kernel.roles import Role
 from flashorder.settings import Settings
 
 BUCKETS_MAX: Final = 200_000

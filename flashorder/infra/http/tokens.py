@@ -20,8 +20,9 @@ from typing import Final
 import jwt
 import msgspec
 
-from flashorder.infra.http.endpoint import Caller, Role
+from flashorder.infra.http.endpoint import Caller
 from flashorder.kernel.errors import Unauthenticated
+from flashorder.kernel.roles import Role
 from flashorder.settings import Settings
 
 TOKEN_CHARACTERS_MAX: Final = 2048
