@@ -32,7 +32,7 @@ from flashorder.infra.http.idempotency import IdempotencyStore
 from flashorder.infra.http.idempotency import jobs as idempotency_jobs
 from flashorder.infra.http.operations import Check
 from flashorder.infra.http.tokens import Authenticator
-from flashorder.infra.jobs import run_jobs
+from flashorder.infra.jobs import Job, run_jobs
 from flashorder.infra.postgres.pool import Pool, connect_postgres, database_failures
 from flashorder.infra.redis.connection import connect_redis
 from flashorder.infra.redis.requirements import require_store
@@ -216,27 +216,39 @@ async def build_worker(settings: Settings) -> AsyncIterator[Role]:
     async with _parts(settings, "worker") as parts, open_providers(settings) as providers:
         outbox_metrics = OutboxMetrics(parts.metrics.registry)
         payments = PaymentService(parts.pool, providers, settings)
-        dead_letters = DeadLetters(parts.pool, parts.holds)
-        subscriptions = _merged(
-            order_jobs.subscriptions(parts.orders, parts.settlement, parts.units),
-            payment_jobs.subscriptions(payments),
-            fulfilment_jobs.subscriptions(parts.fulfilment),
-            consumer_jobs.subscriptions(dead_letters),
+        relay = OutboxRelay(
+            parts.pool, worker_subscriptions(parts, payments), settings, outbox_metrics
         )
-        relay = OutboxRelay(parts.pool, subscriptions, settings, outbox_metrics)
-        periodic = [
-            *account_jobs.jobs(parts.accounts, settings),
-            *sale_jobs.jobs(parts.sales, settings),
-            *order_jobs.jobs(parts.orders, parts.units, settings),
-            *payment_jobs.jobs(payments, settings),
-            *fulfilment_jobs.jobs(parts.fulfilment, settings),
-            *reconciliation_jobs.jobs(parts.reconciliation, settings),
-            *idempotency_jobs(
-                parts.idempotency, retention_seconds=settings.idempotency_retention_seconds
-            ),
-            *outbox_jobs.jobs(parts.pool, settings, outbox_metrics),
-        ]
+        periodic = worker_jobs(parts, payments, outbox_metrics)
         yield Role([relay.run, lambda stopping: run_jobs(periodic, stopping)], parts.metrics)
+
+
+def worker_subscriptions(parts: Parts, payments: PaymentService) -> dict[Topic, list[Handler]]:
+    """Which room listens to what."""
+    dead_letters = DeadLetters(parts.pool, parts.holds)
+    return _merged(
+        order_jobs.subscriptions(parts.orders, parts.settlement, parts.units),
+        payment_jobs.subscriptions(payments),
+        fulfilment_jobs.subscriptions(parts.fulfilment),
+        consumer_jobs.subscriptions(dead_letters),
+    )
+
+
+def worker_jobs(parts: Parts, payments: PaymentService, outbox: OutboxMetrics) -> list[Job]:
+    """Everything that happens by the clock."""
+    settings = parts.settings
+    return [
+        *account_jobs.jobs(parts.accounts, settings),
+        *sale_jobs.jobs(parts.sales, settings),
+        *order_jobs.jobs(parts.orders, parts.units, settings),
+        *payment_jobs.jobs(payments, settings),
+        *fulfilment_jobs.jobs(parts.fulfilment, settings),
+        *reconciliation_jobs.jobs(parts.reconciliation, settings),
+        *idempotency_jobs(
+            parts.idempotency, retention_seconds=settings.idempotency_retention_seconds
+        ),
+        *outbox_jobs.jobs(parts.pool, settings, outbox),
+    ]
 
 
 @asynccontextmanager
@@ -314,14 +326,18 @@ def _merged(*subscriptions: Mapping[Topic, Handler]) -> dict[Topic, list[Handler
 
 @asynccontextmanager
 async def _running(role: Role) -> AsyncIterator[None]:
-    """Run ``role`` beside the body; it is told to stop at the end, and awaited."""
+    """Run ``role`` beside the body; it is told to stop at the end, and awaited.
+
+    If it ends with a failure before, the body is cancelled: a process that has lost a part of
+    itself must end and be started again, not go on answering.
+    """
     stopping = asyncio.Event()
-    owner = asyncio.create_task(role.run(stopping))
-    try:
-        yield
-    finally:
-        stopping.set()
-        await owner
+    async with asyncio.TaskGroup() as group:
+        group.create_task(role.run(stopping))
+        try:
+            yield
+        finally:
+            stopping.set()
 
 
 def _ends(streams: OrderStreams) -> Callable[[web.Application], Awaitable[None]]:

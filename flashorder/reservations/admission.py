@@ -41,8 +41,12 @@ class Admission:
     async def run(self, stopping: asyncio.Event) -> None:
         """Look at the store's memory until ``stopping`` is set."""
         while not stopping.is_set():
-            with suppress(StoreUnavailable):  # the batcher tells the buyers
+            try:
                 await self.look()
+            except StoreUnavailable:
+                pass  # the batcher tells the buyers
+            except Exception as error:  # an answer that cannot be read must not end the watch
+                log.warning("store_memory_unreadable", error=repr(error))
             with suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), POLL_SECONDS)
 

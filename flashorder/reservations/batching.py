@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from redis.asyncio import Redis
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from flashorder.infra.redis import keys
 from flashorder.infra.redis.connection import RETRY_AFTER_SECONDS, store_failures
@@ -165,7 +165,7 @@ class Batcher:
             except FlashorderError as error:
                 self._refuse(group, error)
             except asyncio.CancelledError:
-                self._refuse(group, StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS))
+                self._refuse(batch, StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS))
                 raise
             except Exception as error:  # a batch must never take the batcher with it
                 log.exception("reserve_batch_failed", shard=self._shard)
@@ -200,8 +200,6 @@ class Batcher:
             self._refuse(self._queue, error)
             self._queue.clear()
             raise
-        except ResponseError as error:
-            raise _as_failure(error) from error
         self._metrics.store_up.set(1)
         self._metrics.batch_purchases.observe(len(group))
         self._settle(group, reply)
@@ -229,14 +227,6 @@ class Batcher:
                 pause = PROBE_SECONDS * random.uniform(0.5, 1.5)
                 await asyncio.wait({stop}, timeout=pause)
             else:
-                break
-        self._away = False
-        log.info("store_available", shard=self._shard)
-
-
-def _as_failure(error: ResponseError) -> FlashorderError:
-    """What the store refused with: misconfiguration and lost privileges mean that it is away."""
-    message = str(error)
-    if message.startswith(("MISCONF", "NOREPLICAS", "MASTERDOWN", "LOADING", "CLUSTERDOWN")):
-        return StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS)
-    return FlashorderError(f"the store refused the script: {message}")
+                self._away = False
+                log.info("store_available", shard=self._shard)
+                return

@@ -20,7 +20,7 @@ from flashorder.kernel.errors import (
     NotFound,
     TooEarly,
 )
-from flashorder.kernel.identifiers import order_number
+from flashorder.kernel.identifiers import order_number, parse_id
 from flashorder.reservations.records import Purchase, PurchaseRecord, ReserveCode, Verdict
 from flashorder.reservations.service import Reservations
 from flashorder.sales.front import FrontSale
@@ -67,7 +67,7 @@ def endpoints(reservations: Reservations) -> list[Endpoint]:
             body.quantity,
             _address(body.address_id),
         )
-        return _answer(sale, purchase, verdict)
+        return answer_of(sale, purchase, verdict)
 
     return [
         Endpoint(
@@ -78,7 +78,8 @@ def endpoints(reservations: Reservations) -> list[Endpoint]:
             description=(
                 "Answered with 202 only after the store has made the purchase durable. The same "
                 "Idempotency-Key gives the first answer again; a refusal is not remembered, so "
-                "the same key may succeed once units have come back."
+                "the same key may succeed once units have come back. An address that is not the "
+                "buyer's own is passed over: the order then ships to the one chosen later."
             ),
             tag="shopping",
             roles=frozenset({Role.SHOPPER, Role.SERVICE}),
@@ -100,15 +101,16 @@ def endpoints(reservations: Reservations) -> list[Endpoint]:
 def _address(text: str | None) -> uuid.UUID | None:
     if text is None:
         return None
-    try:
-        return uuid.UUID(text)
-    except ValueError:
+    address_id = parse_id(text)
+    if address_id is None:
         raise InvalidInput(
             fields=(FieldError("/address_id", "not_an_id", "this is no address id"),)
-        ) from None
+        )
+    return address_id
 
 
-def _answer(sale: FrontSale, purchase: Purchase, verdict: Verdict) -> Reply:
+def answer_of(sale: FrontSale, purchase: Purchase, verdict: Verdict) -> Reply:
+    """The reply to an accepted or replayed purchase; a refusal is raised."""
     if verdict.code is ReserveCode.ACCEPTED:
         order_id = purchase.prefix + purchase.token
         return _accepted(

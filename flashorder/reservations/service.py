@@ -31,6 +31,10 @@ class Directory(Protocol):
         """The sale, if it is known."""
         ...
 
+    async def find(self, sale_id: uuid.UUID) -> FrontSale | None:
+        """The sale; the store is asked for one that is not known."""
+        ...
+
     def all(self) -> Sequence[FrontSale]:
         """Every sale that is known."""
         ...
@@ -60,10 +64,7 @@ class Reservations:
 
     async def find_sale(self, sale_id: uuid.UUID) -> FrontSale:
         """The sale; one that was opened a moment ago is asked for before it is denied."""
-        sale = self._directory.get(sale_id)
-        if sale is None:
-            await self._directory.refresh()
-            sale = self._directory.get(sale_id)
+        sale = self._directory.get(sale_id) or await self._directory.find(sale_id)
         if sale is None:
             raise NotFound("there is no such sale", code="sale_not_found")
         return sale

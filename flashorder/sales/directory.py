@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import structlog
 
+from flashorder.infra.redis.connection import RETRY_AFTER_SECONDS
 from flashorder.kernel.errors import StoreUnavailable
 from flashorder.sales.front import FrontSale, SaleFront
 
@@ -44,9 +45,10 @@ class SaleDirectory:
         """Refresh until ``stopping`` is set; the store being away is waited out."""
         while not stopping.is_set():
             try:
-                await self.refresh()
+                async with self._reading:
+                    await self._read()
             except StoreUnavailable:
-                pass  # told once by refresh(); the last reading stays
+                pass  # told once by _read(); the last reading stays
             except Exception as error:  # a reading that cannot be understood must not end the task
                 log.warning("sale_directory_unreadable", error=repr(error))
             try:
@@ -87,22 +89,33 @@ class SaleDirectory:
                 raise
 
     async def refresh(self) -> None:
-        """A reading that began after this was called. ``StoreUnavailable``."""
+        """A reading that began after this was called, shared by all who wait for one.
+
+        Raises ``StoreUnavailable``; at once while the store is known to be away, so that nobody
+        queues for time-outs: ``run`` goes on asking.
+        """
         wanted = self._readings_begun + 1
+        if self._away:
+            raise _away()
         async with self._reading:
             if self._readings_done >= wanted:
                 return
-            self._readings_begun += 1
-            try:
-                sales = await self._front.read_all()
-                store_ms = await self._front.now_ms()
-            except StoreUnavailable as error:
-                if not self._away:
-                    log.warning("sale_directory_stale", error=error.detail)
-                self._away = True
-                raise
-            self._take(sales, store_ms)
-            self._readings_done = self._readings_begun
+            if self._away:
+                raise _away()
+            await self._read()
+
+    async def _read(self) -> None:
+        self._readings_begun += 1
+        try:
+            sales = await self._front.read_all()
+            store_ms = await self._front.now_ms()
+        except StoreUnavailable as error:
+            if not self._away:
+                log.warning("sale_directory_stale", error=error.detail)
+            self._away = True
+            raise
+        self._take(sales, store_ms)
+        self._readings_done = self._readings_begun
 
     @property
     def stale(self) -> bool:
@@ -134,3 +147,7 @@ class SaleDirectory:
             return sale
         log.error("sale_generation_went_back", sale_id=str(sale.sale_id), highest=highest)
         return replace(sale, generation=highest)
+
+
+def _away() -> StoreUnavailable:
+    return StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS)

@@ -138,5 +138,23 @@ class SyncFront:
             "top_up", (k.sale, k.stock, k.top_ups), self.sale.generation, top_up_id, sku, quantity
         )
 
+    def change(self, revision: int, status: str, sku: str, limit: int) -> int:
+        """Change one item's limit and the status; an SKU that is not in the sale comes along."""
+        sale = self.sale
+        return self.run(
+            "change_sale", (self.keys.sale, self.keys.items), sale.generation, revision, status,
+            sale.title, sale.starts_at_ms, sale.ends_at_ms, 900_000,
+            sku, f"255|{limit}|0|name", "not-in-the-sale", "1|1|1|name",
+        )  # fmt: skip
+
+    def snapshot(self) -> tuple[int, dict[str, int], dict[str, int]]:
+        k = self.keys
+        generation, _, *levels = self.run("snapshot", (k.sale, k.stock, k.sold, keys.intents(0)))
+        stock, sold = (
+            {sku.decode(): int(units) for sku, units in zip(flat[::2], flat[1::2], strict=True)}
+            for flat in levels
+        )
+        return generation, stock, sold
+
     def units(self, key: str) -> dict[str, int]:
         return {sku.decode(): int(units) for sku, units in self.client.hgetall(key).items()}

@@ -169,6 +169,7 @@ class FrontMachine(RuleBasedStateMachine):
         items = (an_item("85123A", 4, 2), an_item("71053", 3, 3))
         self.front = SyncFront(self.client, a_sale(*items))
         assert self.front.open() == 1
+        self.revision, self.paused = 1, False
         self.limits = {"85123A": 2, "71053": 3}
         self.stock = {"85123A": 4, "71053": 3}
         self.supply = dict(self.stock)
@@ -181,6 +182,8 @@ class FrontMachine(RuleBasedStateMachine):
         if first is not None:
             same = first.purchase.fingerprint == purchase.fingerprint
             return ReserveCode.REPLAYED if same else ReserveCode.KEY_REUSED
+        if self.paused:
+            return ReserveCode.PAUSED
         held = self.holdings[purchase.buyer_id, purchase.sku]
         if held + purchase.quantity > self.limits[purchase.sku]:
             return ReserveCode.LIMIT_REACHED
@@ -269,6 +272,14 @@ class FrontMachine(RuleBasedStateMachine):
             self.stock[sku] += quantity
             self.supply[sku] += quantity
 
+    @rule(revision=st.integers(1, 9), limit=st.integers(1, 4), paused=st.booleans())
+    def change(self, revision: int, limit: int, paused: bool) -> None:
+        code = self.front.change(revision, "paused" if paused else "open", SKUS[0], limit)
+        assert code == (1 if revision > self.revision else 2)
+        if revision > self.revision:
+            self.revision, self.paused = revision, paused
+            self.limits[SKUS[0]] = limit
+
     @rule()
     def open_again(self) -> None:
         assert self.front.open() == 2
@@ -284,6 +295,7 @@ class FrontMachine(RuleBasedStateMachine):
         stock = self.front.units(self.front.keys.stock)
         sold = self.front.units(self.front.keys.sold)
         assert stock == self.stock
+        assert self.front.snapshot() == (1, stock, sold)
         assert {sku: stock[sku] + sold[sku] for sku in SKUS} == self.supply
         assert min(stock.values()) >= 0
         held = sum(each.purchase.quantity for each in self.bought.values() if each.held)

@@ -159,6 +159,31 @@ async def test_with_the_store_away_the_last_reading_stays_and_is_marked(
     with pytest.raises(StoreUnavailable):
         await nothing_yet.freshen()
     await stores.store.start()
+    stopping = asyncio.Event()
+    running = asyncio.create_task(directory.run(stopping))
+    async with asyncio.timeout(10):
+        while directory.stale:
+            await asyncio.sleep(0.01)
+    stopping.set()
+    await running
+    await redis.aclose()
+
+
+async def test_nobody_queues_for_the_time_outs_of_a_store_that_hangs(
+    stores: BreakableStores,
+) -> None:
+    redis = connect_redis(stores.redis_url, timeout_seconds=0.5)
+    directory = SaleDirectory(SaleFront(redis, 1), refresh_seconds=0.01)
     await directory.refresh()
-    assert not directory.stale
+    stores.store.pause()
+    try:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        found = await asyncio.gather(
+            *(directory.find(new_id()) for _ in range(20)), return_exceptions=True
+        )
+        assert all(isinstance(each, StoreUnavailable) for each in found)
+        assert clock() - began < 2 * 0.5  # one time-out, shared
+    finally:
+        stores.store.resume()
     await redis.aclose()

@@ -8,8 +8,14 @@ from contextlib import contextmanager
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import (
+    ClusterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from flashorder.kernel.errors import StoreUnavailable
@@ -39,9 +45,14 @@ def connect_redis(
     )
 
 
+_WILL_NOT = ("MISCONF", "NOREPLICAS", "BUSY ", "UNKILLABLE", "LOADING", "TRYAGAIN")
+"""How a store begins its answer when it is there and will not do it: a full disk, too few replicas,
+a script that does not end, …"""
+
+
 @contextmanager
 def store_failures() -> Iterator[None]:
-    """Turn what the client raises when the store is away, or will not write, into one error."""
+    """Turn what the client raises when the store is away, or will not do it, into one error."""
     try:
         yield
     except (
@@ -49,6 +60,12 @@ def store_failures() -> Iterator[None]:
         RedisTimeoutError,
         OutOfMemoryError,
         ReadOnlyError,
+        NoPermissionError,
+        ClusterDownError,  # includes MasterDown
         OSError,
     ) as error:
+        raise StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS) from error
+    except ResponseError as error:
+        if not str(error).startswith(_WILL_NOT):
+            raise
         raise StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS) from error

@@ -27,7 +27,7 @@ class SaleKeys:
     sale: str
     """Hash ``{sN}:sale:<id>``: status, starts_at_ms, ends_at_ms, generation, revision, …"""
     items: str
-    """Hash ``{sN}:sale:<id>:items``: ``<sku>`` → JSON of price and limit."""
+    """Hash ``{sN}:sale:<id>:items``: ``<sku>`` → ``price|limit|list price|name``."""
     stock: str
     """Hash ``{sN}:sale:<id>:stock``: ``<sku>`` → units still to be had."""
     sold: str

@@ -6,7 +6,8 @@ import io
 import json
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -120,3 +121,15 @@ def test_levels_below_the_setting_are_silent() -> None:
         structlog.get_logger("test").info("quiet")
         logging.getLogger("library").info("quiet")
     assert said() == ""
+
+
+def test_a_line_that_cannot_be_written_is_lost_and_never_raised(tmp_path: Path) -> None:
+    with logging_as():
+        closed = (tmp_path / "log").open("w")
+        configure_logging(make_settings(), stream=closed)
+        closed.close()
+        structlog.get_logger().error("nobody_reads_this")
+        with suppress(OSError), Path("/dev/full").open("w", buffering=1) as full:
+            configure_logging(make_settings(), stream=full)
+            structlog.get_logger().error("the_disk_is_full")
+            logging.getLogger().error("still")

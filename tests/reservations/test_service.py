@@ -1,0 +1,109 @@
+"""Buying through the service: one order a key, and an order that only its buyer can see."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+import pytest_asyncio
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+
+from flashorder.infra.redis.connection import connect_redis
+from flashorder.kernel.errors import InvalidInput, NotFound, StoreUnavailable
+from flashorder.kernel.identifiers import new_id
+from flashorder.reservations.admission import Admission
+from flashorder.reservations.batching import Batcher, ReserveMetrics
+from flashorder.reservations.records import ReserveCode
+from flashorder.reservations.service import Reservations
+from flashorder.sales.directory import SaleDirectory
+from flashorder.sales.front import FrontSale, SaleFront
+from tests.reservations.front import SECRET, a_sale, an_item
+
+SHARDS = 2
+
+
+@dataclass
+class Shop:
+    reservations: Reservations
+    directory: SaleDirectory
+    redis: Redis
+    sale: FrontSale
+
+    async def buy(self, buyer: uuid.UUID, key: str, quantity: int = 1) -> tuple[str, ReserveCode]:
+        purchase, verdict = await self.reservations.buy(
+            self.sale, buyer, key, self.sale.items[0].sku, quantity, None
+        )
+        return str(uuid.UUID(bytes=purchase.prefix + purchase.token)), verdict.code
+
+
+@pytest_asyncio.fixture
+async def shop(redis_url: str) -> AsyncIterator[Shop]:
+    redis = connect_redis(redis_url)
+    metrics = ReserveMetrics(CollectorRegistry())
+    front = SaleFront(redis, SHARDS)
+    directory = SaleDirectory(front, refresh_seconds=60)
+    batchers = [
+        Batcher(redis, shard, batch_max=256, waiting_max=1000, metrics=metrics)
+        for shard in range(SHARDS)
+    ]
+    admission = Admission(redis, memory_share_max=0.9, metrics=metrics)
+    reservations = Reservations(redis, directory, batchers, admission, secret=SECRET)
+    sale = a_sale(an_item(quantity=100, per_buyer_limit=3))
+    await front.open(sale)
+    stopping = asyncio.Event()
+    owners = [asyncio.create_task(batcher.run(stopping)) for batcher in batchers]
+    yield Shop(reservations, directory, redis, sale)
+    stopping.set()
+    await asyncio.gather(*owners)
+    await redis.aclose()
+
+
+async def test_a_sale_opened_a_moment_ago_is_found_and_no_other(shop: Shop) -> None:
+    assert (await shop.reservations.find_sale(shop.sale.sale_id)).sale_id == shop.sale.sale_id
+    with pytest.raises(NotFound) as caught:
+        await shop.reservations.find_sale(new_id())
+    assert caught.value.code == "sale_not_found"
+
+
+async def test_one_key_is_one_order_for_one_buyer(shop: Shop) -> None:
+    buyer, other = new_id(), new_id()
+    answers = await asyncio.gather(*(shop.buy(buyer, "k") for _ in range(10)))
+    assert [code for _, code in answers].count(ReserveCode.ACCEPTED) == 1
+    assert [code for _, code in answers].count(ReserveCode.REPLAYED) == 9
+    assert (await shop.buy(other, "k"))[1] is ReserveCode.ACCEPTED
+    with pytest.raises(InvalidInput) as caught:
+        await shop.buy(buyer, "k", quantity=2)
+    assert caught.value.code == "idempotency_key_reused"
+
+
+async def test_an_accepted_order_is_seen_by_its_buyer_alone(shop: Shop) -> None:
+    await shop.directory.refresh()
+    buyer = new_id()
+    order_id = uuid.UUID((await shop.buy(buyer, "k", quantity=2))[0])
+    found = await shop.reservations.find(order_id, buyer)
+    assert found is not None
+    assert (found.order_id, found.quantity, found.unit_price_amount) == (order_id, 2, 255)
+    assert found.due_ms - found.accepted_ms == pytest.approx(900_000, abs=5_000)
+    # A stranger in the same shard, so that it is the record that tells them apart.
+    stranger = uuid.UUID(bytes=buyer.bytes[:12] + bytes([buyer.bytes[12] ^ 1]) + buyer.bytes[13:])
+    assert await shop.reservations.find(order_id, stranger) is None
+    forged = uuid.UUID(bytes=b"\0" * 6 + order_id.bytes[6:])
+    assert await shop.reservations.find(forged, buyer) is None
+    assert await shop.reservations.find(new_id(), buyer) is None
+
+
+async def test_a_sale_built_anew_is_asked_for_again(shop: Shop) -> None:
+    await shop.directory.refresh()
+    front = SaleFront(shop.redis, SHARDS)
+    newer = a_sale(an_item(quantity=5), generation=2)
+    object.__setattr__(newer, "sale_id", shop.sale.sale_id)
+    await front.open(newer)
+    with pytest.raises(StoreUnavailable):
+        await shop.buy(new_id(), "k")
+    known = shop.directory.get(shop.sale.sale_id)
+    assert known is not None
+    assert known.generation == 2

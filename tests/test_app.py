@@ -1,0 +1,61 @@
+"""The composition: every part that must run does, and a role that lost one ends."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from flashorder import app
+from flashorder.infra.telemetry.metrics import Metrics
+from flashorder.kernel.events import Topic
+from flashorder.notifications.metrics import OutboxMetrics
+from flashorder.payments.service import PaymentService
+from flashorder.settings import Settings
+
+HANDLED = {
+    Topic.ORDER_CANCELLED: 3,  # units go back, payments are voided, the shipment is cancelled
+    Topic.ORDER_PAID_LATE: 1,
+    Topic.ORDER_REFUND_DUE: 1,
+    Topic.ORDER_AWAITING_SHIPMENT: 1,
+    Topic.PAYMENT_CAPTURED: 1,
+    Topic.REFUND_SUCCEEDED: 1,
+    Topic.SHIPMENT_DELIVERED: 1,
+    Topic.DEAD_LETTER_DISCARDED: 1,
+}
+
+
+async def test_a_part_that_fails_ends_what_depends_on_it() -> None:
+    async def fails(stopping: asyncio.Event) -> None:
+        raise RuntimeError("a part is gone")
+
+    async def body() -> None:
+        async with app._running(app.Role([fails], Metrics())):
+            await asyncio.sleep(30)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await asyncio.wait_for(body(), 5)
+    assert caught.group_contains(RuntimeError, match="a part is gone")
+
+
+async def test_the_worker_listens_to_what_the_rooms_tell(
+    redis_url: str, database_url: str, tmp_path: Path
+) -> None:
+    settings = Settings(redis_url=redis_url, database_url=database_url, data_dir=tmp_path)
+    async with app._parts(settings, "worker") as parts, app.open_providers(settings) as providers:
+        payments = PaymentService(parts.pool, providers, settings)
+        subscriptions = app.worker_subscriptions(parts, payments)
+        outbox = OutboxMetrics(CollectorRegistry())
+        names = {job.name for job in app.worker_jobs(parts, payments, outbox)}
+    assert {topic: len(subscriptions[topic]) for topic in HANDLED} == HANDLED
+    assert {
+        "orders.expire",
+        "orders.release_forgotten",
+        "sales_late_units",
+        "forget_idempotency_keys",
+        "outbox.prune",
+        "reconcile",
+        "payments_ask_silent",
+    } <= names
