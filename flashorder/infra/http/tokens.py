@@ -3,7 +3,7 @@
 PyJWT signs. Our own tokens are checked here (docs/adr/0007): their header is one constant, and a
 token with any other (``alg`` none, RS256, a ``kid``) is refused before anything in it is read, so
 there is no algorithm to be confused about. The signature is compared in its encoded form, so a
-token has one spelling. A token once checked is remembered until it expires.
+token has one spelling. A token once checked is remembered until it expires, under that spelling.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from flashorder.kernel.roles import Role
 from flashorder.settings import Settings
 
 TOKEN_CHARACTERS_MAX: Final = 2048
+_SCHEME: Final = "bearer "
 _HEADER: Final = base64.urlsafe_b64encode(b'{"alg":"HS256","typ":"JWT"}').rstrip(b"=")
 
 
@@ -155,26 +156,27 @@ class Authenticator:
         """Who calls; ``Unauthenticated`` as ``unauthenticated``, ``token_invalid``/``_expired``."""
         if authorization is None:
             raise Unauthenticated()
+        # One space (RFC 6750, section 2.1): whatever else stood there would come with the token.
+        if authorization[:7].lower() != _SCHEME:
+            raise Unauthenticated("Only bearer tokens are accepted here.")
+        token = authorization[7:]
         now_seconds = self._clock()
-        caller = self._remembered.get(authorization)
+        caller = self._remembered.get(token)
         if caller is None:
-            caller = self._verified(authorization, now_seconds)
+            caller = self._verified(token, now_seconds)
         elif caller.expires_at_unix <= now_seconds:
-            del self._remembered[authorization]
+            del self._remembered[token]
             raise _expired()
         else:
-            self._remembered.move_to_end(authorization)
+            self._remembered.move_to_end(token)
         if caller.session_id in self._revoked:
             raise _invalid("This session was ended.")
         return caller
 
-    def _verified(self, authorization: str, now_seconds: float) -> Caller:
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer":
-            raise Unauthenticated("Only bearer tokens are accepted here.")
-        claims = self._signer.read(token.strip(), now_seconds)
+    def _verified(self, token: str, now_seconds: float) -> Caller:
+        claims = self._signer.read(token, now_seconds)
         caller = Caller(claims.sub, claims.role, claims.sid, claims.exp)
-        self._remembered[authorization] = caller
+        self._remembered[token] = caller
         if len(self._remembered) > self._remembered_max:
             self._remembered.popitem(last=False)
         return caller

@@ -162,3 +162,16 @@ def test_a_session_that_ended_is_refused_until_it_is_forgotten() -> None:
         reader.caller(header)
     reader.replace_revoked([])
     assert reader.caller(header)
+
+
+def test_a_token_is_remembered_once_and_has_one_place_in_the_header() -> None:
+    reader = authenticator()
+    token = SIGNER.sign(uuid.uuid4(), Role.SHOPPER, "s")
+    caller = reader.caller(f"Bearer {token}")
+    assert reader.caller(f"BEARER {token}") is caller
+    for gap in ("", "  ", "\t", " \t", "   "):
+        with pytest.raises(Unauthenticated):
+            reader.caller(f"Bearer{gap}{token}")
+    for tail in (" ", "\t", "=", "."):
+        assert refusal_of(token + tail) == "token_invalid"
+    assert reader.remembered_count == 1
