@@ -35,6 +35,9 @@ log = structlog.get_logger(__name__)
 
 BACKOFF_SECONDS_FIRST = 0.1
 BACKOFF_SECONDS_MAX = 5.0
+# A living consumer asks for entries every ``consumer_block_seconds``; one that was killed leaves
+# its name in the group, and what it held is claimed within seconds.
+FORGET_IDLE_SECONDS = 3600.0
 
 
 class Stopped(Exception):
@@ -204,7 +207,7 @@ class Consumer:
         return placed
 
     async def _upkeep(self, lane: Lane, stopping: asyncio.Event) -> None:
-        """Tell the lag and trim, now and then; what fails is tried again the next time."""
+        """Tell the lag, trim, forget the dead, now and then; what fails is tried again later."""
         while not stopping.is_set():
             await _pause(stopping, self._settings.consumer_upkeep_seconds)
             try:
@@ -212,6 +215,7 @@ class Consumer:
                     await lane.stream.lag()
                 )
                 await lane.stream.trim()
+                await lane.stream.forget_dead(FORGET_IDLE_SECONDS)
             except (Unavailable, ResponseError) as error:
                 log.warning("upkeep_waits", shard=lane.stream.shard, error=repr(error))
 

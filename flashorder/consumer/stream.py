@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 from flashorder.consumer.entry import Entry
 from flashorder.infra.redis import keys
 from flashorder.infra.redis.connection import store_failures
+from flashorder.infra.redis.scripts import load_script
 
 GROUP = "orders"
 _BEGINNING = "0"
@@ -32,6 +33,7 @@ class IntentStream:
         self._entries_max = entries_max
         self._to_ack: list[bytes] = []
         self._claim_from: bytes = _ALL_SEEN
+        self._forget_consumers = load_script("forget_consumers")
 
     @property
     def claim_goes_on(self) -> bool:
@@ -125,6 +127,18 @@ class IntentStream:
             )
             if not held:
                 await self._redis.xgroup_delconsumer(self.key, GROUP, self._consumer)
+
+    async def forget_dead(self, idle_seconds: float) -> int:
+        """Take names off the group that were silent for ``idle_seconds`` and hold no entries.
+
+        A consumer that lives and is taken for dead has its name back with its next read.
+        """
+        with store_failures():
+            return int(
+                await self._forget_consumers(
+                    self._redis, (self.key,), (GROUP, int(idle_seconds * 1000))
+                )
+            )
 
     async def _read(self, start: str, block_ms: int | None) -> list[Entry]:
         with store_failures():

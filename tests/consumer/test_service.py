@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from redis.asyncio import Redis
 
-from flashorder.consumer import Consumer
+from flashorder.consumer import Consumer, service
 from flashorder.consumer.placing import Placing
 from flashorder.consumer.stream import GROUP, IntentStream
 from flashorder.infra.postgres.pool import Pool, connect_postgres
@@ -157,6 +157,27 @@ async def test_a_consumer_that_stops_leaves_the_group_only_with_empty_hands(shop
     await holder.leave()
     assert [each["name"] for each in await shop.redis.xinfo_consumers(KEY, GROUP)] == [b"holder"]
     assert await pending(shop.redis) == 1
+
+
+async def test_names_of_the_dead_do_not_stay(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "FORGET_IDLE_SECONDS", 0.3)
+    killed = IntentStream(shop.redis, 0, "killed", entries_max=10)
+    await killed.create_group()
+    await shop.add_entry(1)
+    await killed.read_new()
+    stopping = asyncio.Event()
+    consumer = Consumer(shop.redis, shop.pool, settings())
+    running = asyncio.create_task(consumer.run(stopping))
+    try:
+        await eventually(lambda: _names_are(shop.redis, [consumer.name.encode()]))
+        assert await shop.count("orders") == 1, "what it held was claimed before"
+    finally:
+        stopping.set()
+        await running
+
+
+async def _names_are(redis: Redis, wanted: list[bytes]) -> bool:
+    return [each["name"] for each in await redis.xinfo_consumers(KEY, GROUP)] == wanted
 
 
 async def test_it_stops_while_the_database_is_away_and_loses_nothing(shop: Shop) -> None:

@@ -112,3 +112,21 @@ async def test_claiming_goes_through_everything_that_is_pending(
     while not claimed and stream.claim_goes_on:
         claimed = await stream.claim(30)
     assert [entry.entry_id for entry in claimed] == ids[-1:]
+
+
+async def test_the_dead_are_forgotten_once_their_hands_are_empty(
+    redis: Redis, stream: IntentStream
+) -> None:
+    await add(redis, 2)
+    await IntentStream(redis, 0, "holder", entries_max=1).read_new()
+    idle = IntentStream(redis, 0, "idle", entries_max=1)
+    idle.ack_with_next(await idle.read_new())
+    await idle.flush_acks()
+    assert await stream.forget_dead(3600) == 0, "not silent for long"
+    assert await stream.forget_dead(0) == 1
+    names = {each["name"] for each in await redis.xinfo_consumers(KEY, GROUP)}
+    assert names == {b"holder"}
+    await add(redis, 1)
+    assert len(await idle.read_new()) == 1, "who was only asleep goes on as before"
+    await redis.delete(KEY)
+    assert await stream.forget_dead(0) == 0
