@@ -15,6 +15,7 @@ QUANTITY_MAX = 2**31 - 1
 AMOUNT_MAX = 10**15
 UNIX_MS_MAX = 253_402_300_799_999  # the end of the year 9999, as far as a timestamp is sensible
 GENERATION_MAX = 2**31 - 1
+ENTRY_NUMBER_MAX = 2**63 - 1  # the store counts to 2^64, a bigint does not
 
 Fields = Mapping[bytes, bytes]
 
@@ -60,6 +61,30 @@ class Intent(NamedTuple):
     intent_seq: int
 
 
+class Claim(NamedTuple):
+    """What an entry says of the units that it took, as far as it can be read.
+
+    In the order of the columns of sql/put_aside.sql.
+    """
+
+    order_id: uuid.UUID | None = None
+    sale_id: uuid.UUID | None = None
+    buyer_id: uuid.UUID | None = None
+    sku: str | None = None
+    quantity: int | None = None
+
+
+def claim_of(fields: Fields) -> Claim:
+    """Whatever of it can be read, each field for itself: the units are taken all the same."""
+    return Claim(
+        _id_in(fields, b"order_id"),
+        _id_in(fields, b"sale_id"),
+        _id_in(fields, b"buyer_id"),
+        _sku_in(fields),
+        _quantity_in(fields),
+    )
+
+
 def decode(entry: Entry) -> Intent:
     """Read ``entry``; ``BadEntry`` says what is wrong with it."""
     fields = entry.fields
@@ -95,14 +120,15 @@ def decode(entry: Entry) -> Intent:
 def _holds(intent: Intent, generation: int) -> bool:
     """Whether PostgreSQL's types can hold it: one expression, for every entry comes through."""
     return (
-        0 < len(intent.sku) <= SKU_CHARACTERS_MAX
-        and "\0" not in intent.sku
+        _is_sku(intent.sku)
         and len(intent.fingerprint) == FINGERPRINT_BYTES
         and 1 <= intent.quantity <= QUANTITY_MAX
         and intent.unit_price_amount >= 0
         and intent.quantity * intent.unit_price_amount <= AMOUNT_MAX
         and 1 <= intent.accepted_ms <= intent.due_ms <= UNIX_MS_MAX
         and 1 <= generation <= GENERATION_MAX
+        and 0 <= intent.intent_ms <= ENTRY_NUMBER_MAX
+        and 0 <= intent.intent_seq <= ENTRY_NUMBER_MAX
     )
 
 
@@ -115,9 +141,36 @@ def _what_is_out_of_bounds(intent: Intent, generation: int) -> str:
         ("accepted_ms", intent.accepted_ms, 1, UNIX_MS_MAX),
         ("due_ms", intent.due_ms, intent.accepted_ms, UNIX_MS_MAX),
         ("generation", generation, 1, GENERATION_MAX),
+        ("the entry's time", intent.intent_ms, 0, ENTRY_NUMBER_MAX),
+        ("the entry's sequence", intent.intent_seq, 0, ENTRY_NUMBER_MAX),
     ):
         if not least <= value <= most:
             return f"{name} is {value}, not within {least} to {most}"
     if len(intent.fingerprint) != FINGERPRINT_BYTES:
         return f"fingerprint is not {FINGERPRINT_BYTES} bytes"
     return "sku is empty, too long or has a NUL in it"
+
+
+def _id_in(fields: Fields, name: bytes) -> uuid.UUID | None:
+    value = fields.get(name, b"")
+    return uuid.UUID(bytes=value) if len(value) == 16 else None
+
+
+def _sku_in(fields: Fields) -> str | None:
+    try:
+        sku = fields[b"sku"].decode()
+    except (KeyError, ValueError):
+        return None
+    return sku if _is_sku(sku) else None
+
+
+def _quantity_in(fields: Fields) -> int | None:
+    try:
+        quantity = int(fields[b"quantity"])
+    except (KeyError, ValueError):
+        return None
+    return quantity if 1 <= quantity <= QUANTITY_MAX else None
+
+
+def _is_sku(sku: str) -> bool:
+    return 0 < len(sku) <= SKU_CHARACTERS_MAX and "\0" not in sku

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +10,10 @@ from typing import Any
 import asyncpg
 import structlog
 
-from flashorder.consumer.entry import BadEntry, Entry, Intent, decode
+from flashorder.consumer.entry import BadEntry, Entry, Intent, claim_of, decode
 from flashorder.infra.postgres.pool import Connection, Pool, transaction
 from flashorder.infra.postgres.sql import load_sql
+from flashorder.inventory.reconciliation.stream import as_bigint
 from flashorder.kernel.errors import Conflict
 from flashorder.kernel.identifiers import new_id
 from flashorder.orders.store import UnitsRefused, raise_committed
@@ -62,21 +62,19 @@ class Placing:
         """
         intents: list[Intent] = []
         by_intent: dict[tuple[int, int], Entry] = {}
-        aside: list[tuple[Entry, Intent | None, str]] = []
+        aside: list[tuple[Entry, str]] = []
         for entry in entries:
             try:
                 intent = decode(entry)
             except BadEntry as error:
-                aside.append((entry, None, error.detail))
+                aside.append((entry, error.detail))
             else:
                 intents.append(intent)
                 by_intent[intent.intent_ms, intent.intent_seq] = entry
         orders, refused = await self._place_or_halve(intents)
         for intent, why in refused:
-            aside.append((by_intent[intent.intent_ms, intent.intent_seq], intent, why))
-        if aside:
-            await self._put_aside(aside)
-        return Placed(orders, len(aside))
+            aside.append((by_intent[intent.intent_ms, intent.intent_seq], why))
+        return Placed(orders, await self._put_aside(aside) if aside else 0)
 
     async def _place_or_halve(
         self, intents: Sequence[Intent]
@@ -98,28 +96,39 @@ class Placing:
                     parts += [part[half:], part[:half]]  # the earlier half is tried first
         return orders, refused
 
-    async def _put_aside(self, aside: Sequence[tuple[Entry, Intent | None, str]]) -> None:
-        rows = [self._row(entry, intent, why) for entry, intent, why in aside]
-        async with transaction(self._pool) as connection:
-            await connection.executemany(SQL["put_aside"], rows)
-        for entry, _, why in aside:
-            log.error("entry_put_aside", entry=entry.entry_id.decode(), error=why)
+    async def _put_aside(self, aside: Sequence[tuple[Entry, str]]) -> int:
+        """Keep what cannot be placed; returns how many were not kept, or placed, before.
 
-    def _row(self, entry: Entry, intent: Intent | None, why: str) -> tuple[Any, ...]:
-        named: tuple[Any, ...]
-        if intent is None:
-            named = (
-                *(_id_in(entry, name) for name in ("order_id", "sale_id", "buyer_id")),
-                None,
-                None,
-            )
-        else:
-            named = (intent.order_id, intent.sale_id, intent.buyer_id, intent.sku, intent.quantity)
+        Whatever the columns refuse, this is not what stops the shard: a row that cannot be written
+        with all that its entry says is written with its place in the stream alone.
+        """
+        try:
+            kept = await self._keep([self._row(entry, why) for entry, why in aside])
+        except REFUSALS:
+            kept = sum([await self._keep_alone(entry, why) for entry, why in aside])
+        for entry, why in aside:
+            log.error("entry_put_aside", entry=entry.entry_id.decode(), error=why)
+        return kept
+
+    async def _keep(self, rows: Sequence[tuple[Any, ...]]) -> int:
+        async with transaction(self._pool) as connection:
+            await connection.execute(SQL["lock_to_put_aside"], self._shard)
+            return len(await connection.fetchmany(SQL["put_aside"], rows))
+
+    async def _keep_alone(self, entry: Entry, why: str) -> int:
+        try:
+            return await self._keep([self._row(entry, why)])
+        except REFUSALS as error:
+            bare = Entry(entry.entry_id, {})
+            log.error("entry_kept_bare", entry=entry.entry_id.decode(), fields=repr(entry.fields))
+            return await self._keep([self._row(bare, f"{why}; not even kept: {error}")])
+
+    def _row(self, entry: Entry, why: str) -> tuple[Any, ...]:
         return (
             new_id(),
             self._shard,
-            *entry.intent,
-            *named,
+            *(as_bigint(number) for number in entry.intent),
+            *claim_of(entry.fields),
             encode_fields(entry.fields),
             why.replace("\0", "\\0")[:ERROR_CHARACTERS_MAX],
         )
@@ -131,6 +140,7 @@ async def place_intents(connection: Connection, shard: int, intents: Sequence[In
     Raises one of ``REFUSALS`` when the batch as a whole cannot be, whichever entry it is.
     """
     columns = [list(column) for column in zip(*intents, strict=True)]
+    await connection.execute(SQL["lock_to_place"], shard)
     placed = await connection.fetch(SQL["place_orders"], *columns, shard)
     orders = sum(row["orders"] for row in placed)
     if orders < len(intents):
@@ -170,8 +180,3 @@ def encode_fields(fields: Any) -> dict[str, str]:
 def decode_fields(kept: dict[str, str]) -> dict[bytes, bytes]:
     """The reverse of ``encode_fields``."""
     return {name.encode(): base64.b64decode(value) for name, value in kept.items()}
-
-
-def _id_in(entry: Entry, name: str) -> uuid.UUID | None:
-    value = entry.fields.get(name.encode(), b"")
-    return uuid.UUID(bytes=value) if len(value) == 16 else None

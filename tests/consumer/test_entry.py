@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flashorder.consumer.entry import BadEntry, Entry, decode
+from flashorder.consumer.entry import BadEntry, Claim, Entry, claim_of, decode
 from flashorder.consumer.placing import decode_fields, encode_fields
 
 GOOD = {
@@ -78,3 +78,17 @@ def test_any_bytes_are_read_or_refused_and_kept_as_they_were(wrong: dict[bytes, 
     assert decode_fields(encode_fields(fields)) == fields
     with suppress(BadEntry):  # and nothing else
         decode(Entry(b"1-0", fields))
+
+
+@given(st.dictionaries(st.sampled_from(sorted(GOOD)), st.binary(max_size=40)))
+def test_each_readable_part_of_a_claim_is_read_whatever_the_others_are(
+    wrong: dict[bytes, bytes],
+) -> None:
+    whole = claim_of(GOOD)
+    assert whole == Claim(
+        *(uuid.UUID(bytes=letter * 16) for letter in (b"o", b"s", b"b")), "85123A", 2
+    )
+    read = claim_of(GOOD | wrong)
+    for name, value in whole._asdict().items():
+        if name.encode() not in wrong:
+            assert getattr(read, name) == value

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
 from flashorder.consumer import Consumer
-from flashorder.consumer.placing import Placed, Placing
+from flashorder.consumer.placing import SQL, Placed, Placing
 from flashorder.consumer.stream import IntentStream
 from flashorder.infra.postgres.pool import Pool
+from flashorder.infra.redis.keys import intents
+from flashorder.inventory.reconciliation.reading import Reader
 from flashorder.kernel.identifiers import new_id
+from flashorder.sales.front import SaleFront
 from tests.consumer.shop import Shop, settings
 
 
@@ -100,3 +105,91 @@ async def test_an_entry_without_data_is_seen(shop: Shop) -> None:
     await shop.redis.xtrim(stream.key, maxlen=0, approximate=False)  # what nobody may ever do
     assert await Consumer(shop.redis, shop.pool, settings(consumer_name="me")).drain_all() == 1
     assert "missing" in (await errors(shop))[0]
+
+
+async def letter(shop: Shop) -> dict[str, Any]:
+    return dict(await shop.pool.fetchrow("SELECT * FROM dead_letters"))
+
+
+@pytest.mark.parametrize("sequence", [2**31, 2**63 - 1, 2**63 + 5])
+async def test_an_entry_of_any_id_passes(shop: Shop, sequence: int) -> None:
+    await shop.redis.xadd(intents(0), shop.entry(), id=f"1700000000000-{sequence}")
+    await shop.redis.xadd(intents(0), {"n": 1}, id=f"1700000000001-{sequence}")
+    kept = sequence < 2**63
+    assert await place(shop) == (Placed(1, 1) if kept else Placed(0, 2))
+    assert await shop.count("orders") + await shop.count("dead_letters") == 2
+    reader = Reader(shop.pool, shop.redis, SaleFront(shop.redis, 1), 1)
+    await shop.pool.execute("UPDATE sales SET synced_revision = 1")
+    assert len(await reader.read(None)) == 1, "and nobody behind it stumbles over it"
+
+
+async def test_what_the_table_refuses_is_kept_bare_and_blocks_nobody(shop: Shop) -> None:
+    await shop.pool.execute("ALTER TABLE dead_letters ADD CHECK (quantity < 12 AND sku <> 'X')")
+    await shop.add_entry(1, quantity=11)
+    await shop.add_entry(1, quantity=12)
+    await shop.add_entry(1, sku="X", quantity=1)
+    await shop.add_entry(1)
+    assert await place(shop) == Placed(1, 3)
+    rows = await shop.pool.fetch("SELECT * FROM dead_letters ORDER BY intent_ms, intent_seq")
+    assert [row["quantity"] for row in rows] == [11, None, None]
+    assert "not even kept" in rows[1]["error"]
+    assert rows[1]["fields"] == {}
+
+
+async def test_what_another_consumer_placed_meanwhile_is_not_put_aside(
+    pool: Pool, redis: Redis
+) -> None:
+    shop = await Shop.open(pool, redis, 10, allotted=0)
+    await shop.add_entry(1)
+    stream = IntentStream(redis, 0, "same", entries_max=10)
+    await stream.create_group()
+    entries = await stream.read_new()
+
+    class Slow(Placing):
+        async def _put_aside(self, aside: Any) -> int:
+            await pool.execute("UPDATE sale_items SET allotted = 10")
+            assert await Placing(pool, 0).place(entries) == Placed(1, 0)
+            return await super()._put_aside(aside)
+
+    assert await Slow(pool, 0).place(entries) == Placed(0, 0)
+    assert (await shop.count("orders"), await shop.count("dead_letters")) == (1, 0)
+
+
+async def test_nobody_places_while_somebody_puts_aside(shop: Shop) -> None:
+    await shop.add_entry(1)
+    async with shop.pool.acquire() as other, other.transaction():
+        await other.execute(SQL["lock_to_put_aside"], 0)
+        placing = asyncio.create_task(place(shop))
+        await _waits_for_the_lock(shop)
+        row = await other.fetchrow("SELECT * FROM orders")
+        assert row is None
+    assert await placing == Placed(1, 0)
+
+
+async def _waits_for_the_lock(shop: Shop) -> None:
+    async with asyncio.timeout(5):
+        while not await shop.pool.fetchval(
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
+        ):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_bad_entry_says_what_it_holds_as_far_as_it_can_be_read(shop: Shop) -> None:
+    (bad,) = await shop.add_entry(1, quantity=7, unit_price=10**15, order_id=b"short")
+    assert await place(shop) == Placed(0, 1)
+    kept = await letter(shop)
+    assert kept["order_id"] is None
+    assert (kept["sale_id"], kept["sku"], kept["quantity"]) == (shop.sale_id, bad["sku"], 7)
+    assert kept["buyer_id"].bytes == bad["buyer_id"]
+
+
+async def test_reconciliation_counts_the_units_of_a_bad_entry(shop: Shop) -> None:
+    await shop.buy(3)
+    (entry,) = await shop.redis.xrange(intents(0))
+    await shop.redis.delete(intents(0))
+    await shop.redis.xadd(intents(0), {**entry[1], b"unit_price": str(10**15)})
+    assert await place(shop) == Placed(0, 1)
+    await shop.pool.execute("UPDATE sales SET synced_revision = 1")
+    reader = Reader(shop.pool, shop.redis, SaleFront(shop.redis, 1), 1)
+    (found,) = (await reader.read(None)).values()
+    assert (found.dead_letters, found.drift) == (3, 0)

@@ -9,7 +9,7 @@ WITH entry AS (
     SELECT *
     FROM unnest(
         $1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::integer[], $7::bigint[],
-        $8::uuid[], $9::bytea[], $10::bigint[], $11::bigint[], $12::bigint[], $13::integer[]
+        $8::uuid[], $9::bytea[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[]
     ) AS e (
         order_id, order_number, buyer_id, sale_id, sku, quantity, unit_price_amount,
         address_id, fingerprint, accepted_ms, due_ms, intent_ms, intent_seq

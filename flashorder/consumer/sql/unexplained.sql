@@ -1,7 +1,7 @@
 -- Entries of a batch that are neither an order of theirs nor put aside: something else stands in
 -- their place. $1 order ids, $2 buyers, $3 sales, $4 fingerprints, $5 and $6 the entries, $7 shard.
 SELECT entry.order_id
-FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bytea[], $5::bigint[], $6::integer[])
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bytea[], $5::bigint[], $6::bigint[])
     AS entry (order_id, buyer_id, sale_id, fingerprint, intent_ms, intent_seq)
 WHERE NOT EXISTS (
     SELECT

@@ -16,6 +16,7 @@ from flashorder.inventory.reconciliation.model import ItemReading, Moving
 from flashorder.inventory.reconciliation.stream import (
     ENTRIES_MAX,
     StreamEntry,
+    as_bigint,
     group_state,
     read_entries,
 )
@@ -114,8 +115,8 @@ class Reader:
         window = (
             sale_id,
             list(marks),
-            [ms for ms, _ in marks.values()],
-            [seq for _, seq in marks.values()],
+            [min(ms, _SEQ_MAX) for ms, _ in marks.values()],
+            [min(seq, _SEQ_MAX) for _, seq in marks.values()],
             front.began_at,
         )
         generation = promised[0][1]
@@ -155,8 +156,8 @@ async def _waiting_entries(
         rows = await connection.fetch(
             _SQL["read_in_stream"],
             [each.shard for each in page],
-            [each.ms for each in page],
-            [each.seq for each in page],
+            [as_bigint(each.ms) for each in page],
+            [as_bigint(each.seq) for each in page],
         )
         waiting.extend(page[row["position"]] for row in rows)
     return waiting

@@ -95,6 +95,14 @@ def parse_entry_id(raw: Any) -> tuple[int, int]:
     return int(ms), int(seq)
 
 
+def as_bigint(number: int) -> int:
+    """Half of an entry's id as a bigint column keeps it: the store counts to 2^64.
+
+    Only an entry that was not made by ``XADD *`` has such a number; it is kept all the same.
+    """
+    return number if number < 2**63 else number - 2**64
+
+
 def unread_total(states: Iterable[GroupState]) -> int:
     """Entries that no consumer has finished, over all shards."""
     return sum(each.pending + each.unread for each in states)

@@ -25,7 +25,7 @@ CREATE TABLE orders (
     -- Where in which intents stream it was accepted; null for orders that came another way.
     shard smallint,
     intent_ms bigint,
-    intent_seq integer,
+    intent_seq bigint,
     accepted_at timestamptz NOT NULL,
     payment_due_at timestamptz,
     paid_at timestamptz,
@@ -83,7 +83,7 @@ CREATE TABLE dead_letters (
     dead_letter_id uuid PRIMARY KEY,
     shard smallint NOT NULL,
     intent_ms bigint NOT NULL,
-    intent_seq integer NOT NULL,
+    intent_seq bigint NOT NULL,
     order_id uuid,
     sale_id uuid,
     buyer_id uuid,
