@@ -31,7 +31,6 @@ class Settings(BaseSettings):
     # -- where things are
     host: str = "127.0.0.1"
     port: Port = 8080
-    public_url: str | None = None
     data_dir: Path = Path(".data")
     redis_url: SecretStr | None = None
     database_url: SecretStr | None = None
@@ -84,6 +83,9 @@ class Settings(BaseSettings):
 
     # -- behind the stream
     database_connections_max: Positive = 10
+    database_acquire_timeout_seconds: Seconds = 5.0
+    # What a web request's reading may take before it is answered without the database.
+    database_read_timeout_seconds: Seconds = 3.0
     consumer_batch_entries_max: Positive = 500
     consumer_claim_idle_seconds: Seconds = 5.0
     consumer_name: str | None = None

@@ -22,7 +22,6 @@ from flashorder.kernel.roles import Role
 __all__ = [
     "ANY_ROLE",
     "PUBLIC",
-    "STAFF",
     "Call",
     "Caller",
     "Endpoint",
@@ -34,7 +33,6 @@ __all__ = [
 
 PUBLIC: frozenset[Role] = frozenset()
 ANY_ROLE = frozenset(Role)
-STAFF = frozenset({Role.OPERATOR, Role.WAREHOUSE, Role.SUPPORT, Role.SERVICE})
 
 
 @dataclass(frozen=True, slots=True)
