@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 
-from flashorder.infra.postgres.pool import Pool, database_failures
+from flashorder.infra.postgres.pool import Connection, Pool, reading
 from flashorder.kernel.errors import DatabaseUnavailable, NotFound
 from flashorder.orders.model import ACCEPTED
 from flashorder.orders.store import SQL
@@ -63,30 +63,32 @@ class OrderQueries:
         ``DatabaseUnavailable`` when PostgreSQL is away and the front does not know it.
         """
         try:
-            row = await self._row(order_id)
+            found = await self._with_timeline(order_id)
         except DatabaseUnavailable:
             purchase = await self._accepted.find(order_id, buyer_id)
             if purchase is None:
                 raise
             return accepted_view(purchase)
-        if row is None:
+        if found is None:
             return await self._accepted_only(order_id, buyer_id)
+        row, events = found
         if row["buyer_id"] != buyer_id:
             raise NotFound(code="order_not_found")
-        seen = (buyer_event_view(event) for event in await self._events(row))
+        seen = (buyer_event_view(event) for event in events)
         return order_view(row, (event for event in seen if event is not None))
 
     async def read_any(self, order_id: uuid.UUID) -> StaffOrderView:
         """Any order, for the staff."""
-        row = await self._row(order_id)
-        if row is None:
+        found = await self._with_timeline(order_id)
+        if found is None:
             raise NotFound(code="order_not_found")
-        return staff_order_view(row, [event_view(event) for event in await self._events(row)])
+        row, events = found
+        return staff_order_view(row, [event_view(event) for event in events])
 
     async def progress_of_own(self, order_id: uuid.UUID, buyer_id: uuid.UUID) -> Progress:
         """How far the buyer's order has come; raises like ``own``."""
-        with database_failures():
-            row = await self._pool.fetchrow(SQL["owner_of"], order_id)
+        async with reading(self._pool) as connection:
+            row = await connection.fetchrow(SQL["owner_of"], order_id)
         if row is None:
             await self._accepted_only(order_id, buyer_id)
             return Progress(ACCEPTED, 0)
@@ -125,10 +127,8 @@ class OrderQueries:
 
     async def events_since(self, known: Sequence[tuple[uuid.UUID, int]]) -> list[asyncpg.Record]:
         """Rows of the timelines of many orders, each from behind its known version on."""
-        with database_failures():
-            return await self._pool.fetch(
-                SQL["read_events"], [order for order, _ in known], [last for _, last in known]
-            )
+        async with reading(self._pool) as connection:
+            return await _events_since(connection, known)
 
     async def _accepted_only(self, order_id: uuid.UUID, buyer_id: uuid.UUID) -> OrderView:
         purchase = await self._accepted.find(order_id, buyer_id)
@@ -136,16 +136,26 @@ class OrderQueries:
             raise NotFound(code="order_not_found")
         return accepted_view(purchase)
 
-    async def _row(self, order_id: uuid.UUID) -> asyncpg.Record | None:
-        with database_failures():
-            return await self._pool.fetchrow(SQL["read_orders"], [order_id])
+    async def _with_timeline(
+        self, order_id: uuid.UUID
+    ) -> tuple[asyncpg.Record, list[asyncpg.Record]] | None:
+        """The order and its timeline as far as the row goes: what came since would not agree."""
+        async with reading(self._pool) as connection:
+            row = await connection.fetchrow(SQL["read_orders"], [order_id])
+            if row is None:
+                return None
+            events = await _events_since(connection, [(order_id, 0)])
+        return row, [event for event in events if event["version"] <= row["version"]]
 
     async def _found(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
-        with database_failures():
-            ids = [row["order_id"] for row in await self._pool.fetch(SQL[statement], *arguments)]
-            return await self._pool.fetch(SQL["read_orders"], ids) if ids else []
+        async with reading(self._pool) as connection:
+            ids = [row["order_id"] for row in await connection.fetch(SQL[statement], *arguments)]
+            return await connection.fetch(SQL["read_orders"], ids) if ids else []
 
-    async def _events(self, row: asyncpg.Record) -> list[asyncpg.Record]:
-        """The timeline as far as the row goes: what came since would not agree with it."""
-        events = await self.events_since([(row["order_id"], 0)])
-        return [event for event in events if event["version"] <= row["version"]]
+
+async def _events_since(
+    connection: Connection, known: Sequence[tuple[uuid.UUID, int]]
+) -> list[asyncpg.Record]:
+    return await connection.fetch(
+        SQL["read_events"], [order for order, _ in known], [last for _, last in known]
+    )
