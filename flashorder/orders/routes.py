@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
@@ -18,6 +19,7 @@ from flashorder.orders.service import OrderService
 from flashorder.orders.streams import OrderStreams
 from flashorder.orders.views import OrderView, StaffOrderView
 
+Handler = Callable[[Call], Awaitable[Reply]]
 TAG = "orders"
 OPERATOR = frozenset({Role.OPERATOR})
 _NO_CONTROL = r"^[^\x00-\x1f\x7f]*$"
@@ -89,12 +91,12 @@ def endpoints(
 ) -> list[Endpoint]:
     """Every call about orders but those that place them."""
     return [
-        *_own_endpoints(_Own(service, queries, streams)),
-        *_desk_endpoints(_Desk(service, queries)),
+        *_own_endpoints(service, _Own(queries, streams)),
+        *_desk_endpoints(service, _Desk(service, queries)),
     ]
 
 
-def _own_endpoints(own: _Own) -> list[Endpoint]:
+def _own_endpoints(service: OrderService, own: _Own) -> list[Endpoint]:
     missing = {404: ("order_not_found",)}
     stale = missing | {409: ("invalid_state",)}
     return [
@@ -115,7 +117,9 @@ def _own_endpoints(own: _Own) -> list[Endpoint]:
             "ends when the order is completed or cancelled; 204: there is nothing more to come.",
         ),
         Endpoint(
-            "PATCH", "/v1/orders/{order_id}", own.change_address, "Ship to another address", TAG,
+            "PATCH", "/v1/orders/{order_id}",
+            _doing(service.change_address, own.read, _address, expected_version),
+            "Ship to another address", TAG,
             roles=ANY_ROLE, body=AddressBody, replies={200: OrderView},
             problems={
                 404: ("order_not_found", "address_not_found"),
@@ -125,19 +129,20 @@ def _own_endpoints(own: _Own) -> list[Endpoint]:
             description="Until the carrier is asked for the label; 409 from then on.",
         ),
         Endpoint(
-            "POST", "/v1/orders/{order_id}/cancel", own.cancel, "Cancel one's order", TAG,
+            "POST", "/v1/orders/{order_id}/cancel",
+            _doing(service.cancel_own, own.read, _reason), "Cancel one's order", TAG,
             roles=ANY_ROLE, body=CancelBody, replies={200: OrderView}, problems=stale,
             idempotent=True,
         ),
         Endpoint(
-            "POST", "/v1/orders/{order_id}/confirm-receipt", own.confirm_receipt,
-            "Confirm that the goods have arrived", TAG,
+            "POST", "/v1/orders/{order_id}/confirm-receipt",
+            _doing(service.confirm_receipt, own.read), "Confirm that the goods have arrived", TAG,
             roles=ANY_ROLE, replies={200: OrderView}, problems=stale,
         ),
     ]  # fmt: skip
 
 
-def _desk_endpoints(desk: _Desk) -> list[Endpoint]:
+def _desk_endpoints(service: OrderService, desk: _Desk) -> list[Endpoint]:
     missing = {404: ("order_not_found",)}
     stale = missing | {409: ("invalid_state",)}
     return [
@@ -150,14 +155,23 @@ def _desk_endpoints(desk: _Desk) -> list[Endpoint]:
             roles=OPERATOR, replies={200: StaffOrderView}, problems=missing,
         ),
         Endpoint(
-            "POST", "/v1/admin/orders/{order_id}/cancel", desk.cancel, "Cancel an order", TAG,
+            "POST", "/v1/admin/orders/{order_id}/cancel",
+            _doing(service.cancel, desk.read, _reason), "Cancel an order", TAG,
             roles=OPERATOR, body=CancelBody, replies={200: StaffOrderView}, problems=stale,
             idempotent=True,
         ),
         Endpoint(
-            "POST", "/v1/admin/orders/{order_id}/release-to-warehouse", desk.release,
+            "POST", "/v1/admin/orders/{order_id}/release-to-warehouse",
+            _doing(service.release_to_warehouse, desk.read),
             "Release a paid order to the warehouse", TAG,
             roles=OPERATOR, replies={200: StaffOrderView}, problems=stale,
+        ),
+        Endpoint(
+            "POST", "/v1/admin/orders/{order_id}/complete",
+            _doing(service.complete, desk.read), "Complete an order that has shipped", TAG,
+            roles=OPERATOR, replies={200: StaffOrderView}, problems=stale,
+            description="For a buyer who has the goods and does not say so; without this call it "
+            "completes some time after the delivery.",
         ),
         Endpoint(
             "POST", "/v1/admin/orders/{order_id}/notes", desk.note, "Write a note", TAG,
@@ -167,90 +181,36 @@ def _desk_endpoints(desk: _Desk) -> list[Endpoint]:
 
 
 class _Own:
-    """A buyer's calls."""
+    """A buyer's calls that change nothing."""
 
-    def __init__(self, service: OrderService, queries: OrderQueries, streams: OrderStreams) -> None:
-        self._service = service
+    def __init__(self, queries: OrderQueries, streams: OrderStreams) -> None:
         self._queries = queries
         self._streams = streams
 
     async def listing(self, call: Call) -> Reply:
-        wanted = OrderFilter(
-            buyer_id=call.caller.account_id,
-            status=call.query.status,
-            kind=call.query.kind,
-            created_after=call.query.created_after,
-            before_id=_before(call),
-        )
-        page = await self._queries.list_own(wanted, call.query.limit + 1)
-        return page_reply(call, page, key=lambda order: (order.order_id,))
+        return await _page(call, self._queries.list_own, buyer_id=call.caller.account_id)
 
     async def read(self, call: Call) -> Reply:
-        return await self._shown(call)
+        return _shown(await self._queries.own(call.path_id("order_id"), call.caller.account_id))
 
     async def stream(self, call: Call) -> web.StreamResponse:
         return await self._streams.respond(
             call.request, call.path_id("order_id"), call.caller.account_id
         )
 
-    async def change_address(self, call: Call) -> Reply:
-        await self._service.change_address(
-            call.path_id("order_id"),
-            call.caller.account_id,
-            call.body.address_id,
-            expected_version(call),
-        )
-        return await self._shown(call)
-
-    async def cancel(self, call: Call) -> Reply:
-        await self._service.cancel_own(
-            call.path_id("order_id"), call.caller.account_id, call.body.reason
-        )
-        return await self._shown(call)
-
-    async def confirm_receipt(self, call: Call) -> Reply:
-        await self._service.confirm_receipt(call.path_id("order_id"), call.caller.account_id)
-        return await self._shown(call)
-
-    async def _shown(self, call: Call) -> Reply:
-        order = await self._queries.own(call.path_id("order_id"), call.caller.account_id)
-        return Reply(200, order, etag(order.version))
-
 
 class _Desk:
-    """The operators' calls."""
+    """The operators' calls that do not move an order."""
 
     def __init__(self, service: OrderService, queries: OrderQueries) -> None:
         self._service = service
         self._queries = queries
 
     async def search(self, call: Call) -> Reply:
-        wanted = OrderFilter(
-            buyer_id=call.query.buyer_id,
-            status=call.query.status,
-            kind=call.query.kind,
-            sale_id=call.query.sale_id,
-            sku=call.query.sku,
-            order_number=call.query.order_number,
-            created_after=call.query.created_after,
-            created_before=call.query.created_before,
-            before_id=_before(call),
-        )
-        page = await self._queries.search(wanted, call.query.limit + 1)
-        return page_reply(call, page, key=lambda order: (order.order_id,))
+        return await _page(call, self._queries.search)
 
     async def read(self, call: Call) -> Reply:
-        return await self._shown(call)
-
-    async def cancel(self, call: Call) -> Reply:
-        await self._service.cancel(
-            call.path_id("order_id"), call.caller.account_id, call.body.reason
-        )
-        return await self._shown(call)
-
-    async def release(self, call: Call) -> Reply:
-        await self._service.release_to_warehouse(call.path_id("order_id"), call.caller.account_id)
-        return await self._shown(call)
+        return _shown(await self._queries.read_any(call.path_id("order_id")))
 
     async def note(self, call: Call) -> Reply:
         order_id = call.path_id("order_id")
@@ -258,11 +218,41 @@ class _Desk:
         version = await self._service.add_note(order_id, author, call.body.text)
         return Reply(201, NoteReply(str(order_id), version))
 
-    async def _shown(self, call: Call) -> Reply:
-        order = await self._queries.read_any(call.path_id("order_id"))
-        return Reply(200, order, etag(order.version))
+
+def _doing(
+    act: Callable[..., Awaitable[None]], read: Handler, *words: Callable[[Call], Any]
+) -> Handler:
+    """A call that does ``act(order id, caller's id, *words)`` and shows the order after it."""
+
+    async def handler(call: Call) -> Reply:
+        said = [word(call) for word in words]
+        await act(call.path_id("order_id"), call.caller.account_id, *said)
+        return await read(call)
+
+    return handler
 
 
-def _before(call: Call) -> uuid.UUID | None:
-    key = read_cursor(call.query.cursor, (uuid.UUID,))
-    return key[0] if key else None
+async def _page(
+    call: Call,
+    find: Callable[[OrderFilter, int], Awaitable[Sequence[OrderView]]],
+    **narrowed: uuid.UUID,
+) -> Reply:
+    """A page of what ``find`` finds by the query's filters and by ``narrowed``."""
+    filters = msgspec.structs.asdict(call.query) | narrowed
+    limit, after = filters.pop("limit"), read_cursor(filters.pop("cursor"), (uuid.UUID,))
+    wanted = OrderFilter(**filters, before_id=after[0] if after else None)
+    return page_reply(call, await find(wanted, limit + 1), key=lambda order: (order.order_id,))
+
+
+def _shown(order: OrderView) -> Reply:
+    return Reply(200, order, etag(order.version))
+
+
+def _reason(call: Call) -> str:
+    body: CancelBody = call.body
+    return body.reason
+
+
+def _address(call: Call) -> uuid.UUID:
+    body: AddressBody = call.body
+    return body.address_id

@@ -53,16 +53,16 @@ class OrderService:
 
     async def confirm_receipt(self, order_id: uuid.UUID, buyer_id: uuid.UUID) -> None:
         """The buyer has the goods: shipped → completed. Said again, it changes nothing."""
-        async with transaction(self._pool) as connection:
-            order = await _owned(connection, order_id, buyer_id)
-            await _advance(connection, order, Step(OrderStatus.COMPLETED, "buyer"))
+        await self._advance(order_id, Step(OrderStatus.COMPLETED, "buyer"), buyer_id)
+
+    async def complete(self, order_id: uuid.UUID, operator_id: uuid.UUID) -> None:
+        """An operator knows that the buyer has the goods: the same, in the operator's name."""
+        await self._advance(order_id, Step(OrderStatus.COMPLETED, f"operator:{operator_id}"))
 
     async def release_to_warehouse(self, order_id: uuid.UUID, operator_id: uuid.UUID) -> None:
         """paid → awaiting_shipment. Said again, it changes nothing."""
-        async with transaction(self._pool) as connection:
-            order = await lock_order(connection, order_id)
-            actor = f"operator:{operator_id}"
-            await _advance(connection, order, Step(OrderStatus.AWAITING_SHIPMENT, actor))
+        step = Step(OrderStatus.AWAITING_SHIPMENT, f"operator:{operator_id}")
+        await self._advance(order_id, step)
 
     async def change_address(
         self,
@@ -160,6 +160,14 @@ class OrderService:
         step = Step(OrderStatus.COMPLETED, "completion")
         return await self._move_due("due_completion", [delay_seconds, orders_max], step)
 
+    async def _advance(
+        self, order_id: uuid.UUID, step: Step, buyer_id: uuid.UUID | None = None
+    ) -> None:
+        async with transaction(self._pool) as connection:
+            order = await _owned(connection, order_id, buyer_id)
+            if not await move(connection, [order_id], step) and order.status != step.to:
+                ORDER.check(order.status, step.to)
+
     async def _move_due(self, statement: str, arguments: Sequence[Any], step: Step) -> int:
         async with transaction(self._pool) as connection:
             rows = await connection.fetch(SQL[statement], *arguments)
@@ -195,11 +203,6 @@ async def _owned(connection: Connection, order_id: uuid.UUID, buyer_id: uuid.UUI
     if buyer_id is not None and order.buyer_id != buyer_id:
         raise NotFound(code="order_not_found")
     return order
-
-
-async def _advance(connection: Connection, order: Order, step: Step) -> None:
-    if not await move(connection, [order.order_id], step) and order.status != step.to:
-        ORDER.check(order.status, step.to)
 
 
 async def _parcel_has_left(connection: Connection, order_id: uuid.UUID) -> bool:

@@ -224,12 +224,31 @@ async def test_the_operators_desk(site: Site, desk: Desk) -> None:
         json={"reason": "out of stock since this morning"},
     )  # fmt: skip
     assert order["cancel_reason"] == "out of stock since this morning"
-    for end in ("", "/release-to-warehouse", "/cancel", "/notes"):
+    for end in ("", "/release-to-warehouse", "/complete", "/cancel", "/notes"):
         method = "POST" if end else "GET"
         body = {"/cancel": {"reason": "x"}, "/notes": {"text": "x"}}.get(end)
         missing = f"/v1/admin/orders/{new_id()}{end}"
         status, problem, _ = await site.call(method, missing, site.operator, json=body)
         assert (status, problem["code"]) == (404, "order_not_found"), end
+
+
+async def test_an_operator_completes_what_has_shipped(site: Site, desk: Desk) -> None:
+    bought = await desk.shop.place()
+    path = f"/v1/admin/orders/{bought.order_id}/complete"
+    await desk.pay(bought)
+    await desk.service.release_to_warehouse(bought.order_id, new_id())
+    status, problem, _ = await site.call("POST", path, site.operator)
+    assert (status, problem["code"]) == (409, "invalid_state")
+    await desk.ship(bought)
+    await desk.relay()
+    status, problem, _ = await site.call("POST", path, site.buyer(bought))
+    assert (status, problem["code"]) == (403, "forbidden")
+    for _ in range(2):
+        status, order, _ = await site.call("POST", path, site.operator)
+        assert (status, order["status"]) == (200, "completed")
+    assert (await desk.timeline(bought)).count("completed") == 1
+    assert order["events"][-1]["actor"].startswith("operator:")
+    assert await desk.shop.violations() == []
 
 
 async def test_changing_the_address_takes_the_version_into_account(site: Site, desk: Desk) -> None:
