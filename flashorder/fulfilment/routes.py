@@ -97,6 +97,11 @@ class FulfilmentRoutes:
         view = await self._service.pack(call.path_id("shipment_id"), _actor(call))
         return Reply(200, view)
 
+    async def deliver(self, call: Call) -> Reply:
+        """``POST …/deliver``."""
+        view = await self._service.deliver(call.path_id("shipment_id"), _actor(call))
+        return Reply(200, view)
+
     async def ship(self, call: Call) -> Reply:
         """``POST …/ship``."""
         body: ShipBody = call.body
@@ -172,6 +177,7 @@ def endpoints(service: FulfilmentService) -> list[Endpoint]:
             for verb, handler, summary in (
                 ("pick", routes.pick, "Begin to pick a shipment"),
                 ("pack", routes.pack, "Say that a shipment is packed"),
+                ("deliver", routes.deliver, "Say that a parcel arrived, where no carrier tells"),
             )
         ),
         Endpoint(

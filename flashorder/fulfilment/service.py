@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
+import asyncpg
+
 from flashorder.fulfilment.carriers.port import LabelDocument
 from flashorder.fulfilment.carriers.registry import Carriers
 from flashorder.fulfilment.labels import LabelDesk
@@ -66,6 +68,11 @@ class FulfilmentService:
         """picking → packed. Said again, it changes nothing."""
         return await self._advance(shipment_id, ShipmentStatus.PACKED, actor)
 
+    async def deliver(self, shipment_id: uuid.UUID, actor: str) -> ShipmentView:
+        """shipped → delivered, where no carrier tells of the parcel. Said again: no change."""
+        await self.tracking.deliver(shipment_id, actor)
+        return shipment_view(await self._row(shipment_id))
+
     async def advance_waiting(
         self, target: ShipmentStatus, rest_seconds: float, shipments_max: int
     ) -> int:
@@ -98,10 +105,8 @@ class FulfilmentService:
 
     async def detail(self, shipment_id: uuid.UUID) -> ShipmentDetailView:
         """One shipment with lines, timeline and tracking, or ``NotFound``."""
+        row = await self._row(shipment_id)
         with database_failures():
-            row = await self._pool.fetchrow(SQL["find"], shipment_id)
-            if row is None:
-                raise NotFound(code="shipment_not_found")
             lines = await self._pool.fetch(SQL["read_lines"], shipment_id)
             events = await self._pool.fetch(SQL["read_events"], shipment_id)
             tracking = await self._pool.fetch(SQL["read_tracking"], shipment_id)
@@ -121,10 +126,15 @@ class FulfilmentService:
             row = await self._pool.fetchrow(
                 SQL["advance"], shipment_id, target, SHIPMENT.sources(target), actor
             )
-            if row is None:
-                row = await self._pool.fetchrow(SQL["find"], shipment_id)
         if row is None:
-            raise NotFound(code="shipment_not_found")
+            row = await self._row(shipment_id)
         if row["status"] != target:
             raise InvalidState(f"a shipment that is {row['status']} cannot become {target}")
         return shipment_view(row)
+
+    async def _row(self, shipment_id: uuid.UUID) -> asyncpg.Record:
+        with database_failures():
+            row = await self._pool.fetchrow(SQL["find"], shipment_id)
+        if row is None:
+            raise NotFound(code="shipment_not_found")
+        return row

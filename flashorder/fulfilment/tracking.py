@@ -26,7 +26,8 @@ from flashorder.fulfilment.model import (
 from flashorder.fulfilment.store import SQL, as_columns
 from flashorder.infra.postgres.outbox import publish
 from flashorder.infra.postgres.pool import Connection, Pool, database_failures, transaction
-from flashorder.kernel.errors import ProviderUnavailable
+from flashorder.kernel.clock import utc_now
+from flashorder.kernel.errors import NotFound, ProviderUnavailable
 from flashorder.kernel.events import Event, Topic
 from flashorder.settings import Settings
 
@@ -68,6 +69,30 @@ class TrackingDesk:
         event = self._carriers.addressed(carrier_name).verify_webhook(headers, body)
         await self._keep(carrier_name, [event])
         await self._apply(carrier_name, event.tracking_number)
+
+    async def deliver(self, shipment_id: uuid.UUID, actor: str) -> None:
+        """shipped → delivered on the word of ``actor``, where no carrier tells of the parcel.
+
+        The word is kept like a carrier's, once a shipment; said again, it changes nothing. Raises
+        ``NotFound`` and ``InvalidState``.
+        """
+        async with transaction(self._pool) as connection:
+            row = await connection.fetchrow(SQL["lock"], shipment_id)
+            if row is None:
+                raise NotFound(code="shipment_not_found")
+            present = ShipmentStatus(row["status"])
+            if present is ShipmentStatus.DELIVERED:
+                return
+            SHIPMENT.check(present, ShipmentStatus.DELIVERED)
+            word = TrackingEvent(
+                f"word:{shipment_id}",
+                row["tracking_number"],
+                TrackingStatus.DELIVERED,
+                utc_now(),
+                "said by hand",
+            )
+            await _record(connection, row["carrier"], shipment_id, [word])
+            await self._hear(connection, row, [word], actor)
 
     async def apply_kept(self, parcels_max: int) -> int:
         """Apply what was kept for parcels whose shipment is known by now; returns how many."""
@@ -124,10 +149,14 @@ class TrackingDesk:
                 return
             events = [_event_of(each) for each in taken]
             await _record(connection, carrier_name, row["shipment_id"], events)
-            await self._hear(connection, row, events)
+            await self._hear(connection, row, events, "carrier")
 
     async def _hear(
-        self, connection: Connection, row: asyncpg.Record, events: Sequence[TrackingEvent]
+        self,
+        connection: Connection,
+        row: asyncpg.Record,
+        events: Sequence[TrackingEvent],
+        actor: str,
     ) -> None:
         told = row["tracking_status"]
         before = Whereabouts(
@@ -153,6 +182,7 @@ class TrackingDesk:
             now.exception_detail,
             self._silence_seconds,
             "delivered" if arrives else "tracked",
+            actor,
         )
         assert moved is not None, "the row is locked, so nobody can have moved it"
         if arrives:

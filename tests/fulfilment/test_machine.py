@@ -120,6 +120,14 @@ class Warehouse(RuleBasedStateMachine):
             mine.status = ShipmentStatus.SHIPPED
 
     @rule(shipment_id=shipments)
+    def deliver_by_hand(self, shipment_id: uuid.UUID) -> None:
+        mine = self.model[shipment_id]
+        allowed = mine.status in (ShipmentStatus.SHIPPED, ShipmentStatus.DELIVERED)
+        assert self.attempt(self.house.service.deliver(shipment_id, "test")) == allowed
+        if allowed:
+            mine.status, mine.tracking = ShipmentStatus.DELIVERED, PROGRESS[-1]
+
+    @rule(shipment_id=shipments)
     def cancel_the_order(self, shipment_id: uuid.UUID) -> None:
         mine = self.model[shipment_id]
         if mine.status in (ShipmentStatus.SHIPPED, ShipmentStatus.DELIVERED):

@@ -68,6 +68,8 @@ async def test_pick_pack_ship_and_print(
     assert (await client.call("POST", f"{one}/ship", json=body))[1] == shipped
     status, detail = await client.call("GET", one)
     assert (detail["status"], detail["parcels"][0]["weight_grams"]) == ("shipped", 900)
+    for _ in range(2):
+        assert (await client.call("POST", f"{one}/deliver"))[1]["status"] == "delivered"
     status, document = await client.call("GET", f"{one}/label")
     assert (status, document[:5]) == (200, b"%PDF-")
 
@@ -103,6 +105,7 @@ async def test_the_warehouse_is_not_for_everybody(house: House, client: Client) 
             ("POST", f"{one}/pick"),
             ("POST", f"{one}/pack"),
             ("POST", f"{one}/ship"),
+            ("POST", f"{one}/deliver"),
         ):
             assert (await client.call(method, path, role))[0] == status
 

@@ -15,7 +15,7 @@ from standardwebhooks import Webhook
 
 from flashorder.fulfilment.model import PROGRESS, TrackingStatus
 from flashorder.kernel.clock import utc_now
-from flashorder.kernel.errors import MalformedRequest, NotFound, Unauthenticated
+from flashorder.kernel.errors import InvalidState, MalformedRequest, NotFound, Unauthenticated
 from flashorder.kernel.events import Topic
 from tests.fulfilment.conftest import House, SimulatorClient, eventually
 
@@ -95,6 +95,34 @@ async def test_the_way_to_the_door_is_told_once_at_its_end(house: House) -> None
     ]
     detail = await house.service.detail(shipment_id)
     assert [each.status for each in detail.tracking] == list(PROGRESS)
+    await house.check_invariants()
+
+
+async def test_where_no_carrier_tells_a_person_does_and_once(house: House) -> None:
+    shipment_id, number = await on_its_way(house)
+    await asyncio.gather(*(house.service.deliver(shipment_id, "operator:1") for _ in range(4)))
+    view = await house.service.deliver(shipment_id, "operator:2")
+    assert (view.status, view.tracking_status) == ("delivered", "delivered")
+    assert len(await house.told(Topic.SHIPMENT_DELIVERED)) == 1
+    detail = await house.service.detail(shipment_id)
+    assert [(each.type, each.actor) for each in detail.events[-2:]] == [
+        ("shipped", "test"),
+        ("delivered", "operator:1"),
+    ]
+    for status in (TrackingStatus.IN_TRANSIT, TrackingStatus.DELIVERED):  # it tells after all
+        await say(house, number, status)
+    assert (await house.row(shipment_id))["version"] == view.version
+    await house.check_invariants()
+
+
+@pytest.mark.parametrize("status", ["pending", "packed"])
+async def test_what_has_not_left_is_not_delivered(house: House, status: str) -> None:
+    shipment_id = await house.shipment(status)
+    with pytest.raises(InvalidState):
+        await house.service.deliver(shipment_id, "operator:1")
+    assert (await house.row(shipment_id))["status"] == status
+    with pytest.raises(NotFound):
+        await house.service.deliver(uuid.uuid4(), "operator:1")
     await house.check_invariants()
 
 
