@@ -16,8 +16,8 @@ import uuid_utils
 
 TOKEN_BYTES = 10
 FINGERPRINT_BYTES = 8
-_ORDER_NUMBER_BITS = 60
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_CROCKFORD_PAIRS = [high + low for high in _CROCKFORD for low in _CROCKFORD]
 _VERSION_AND_VARIANT_MASK = (0x0FFF << 64) | 0x3FFF_FFFF_FFFF_FFFF
 _VERSION_AND_VARIANT_BITS = (0x7 << 76) | (0x2 << 62)
 
@@ -72,9 +72,13 @@ def order_number(order_id: bytes) -> str:
     The bits are those of the keyed hash, so numbers cannot be guessed by counting and need no
     counter; Crockford's alphabet has no I, L, O or U.
     """
-    bits = int.from_bytes(order_id[-8:]) & ((1 << _ORDER_NUMBER_BITS) - 1)
-    digits = [_CROCKFORD[bits >> shift & 31] for shift in range(55, -1, -5)]
-    return f"{''.join(digits[:4])}-{''.join(digits[4:8])}-{''.join(digits[8:])}"
+    bits = int.from_bytes(order_id[-8:])
+    pairs = _CROCKFORD_PAIRS
+    return (
+        f"{pairs[bits >> 50 & 1023]}{pairs[bits >> 40 & 1023]}-"
+        f"{pairs[bits >> 30 & 1023]}{pairs[bits >> 20 & 1023]}-"
+        f"{pairs[bits >> 10 & 1023]}{pairs[bits & 1023]}"
+    )
 
 
 def shard_of(buyer_id: bytes, shard_count: int) -> int:

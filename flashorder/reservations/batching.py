@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
+import prometheus_client
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge, Histogram
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError, RedisError
 
@@ -27,13 +27,14 @@ from flashorder.reservations.records import Purchase, ReserveCode, Verdict
 
 log = structlog.get_logger(__name__)
 PROBE_SECONDS = 0.1
+_CODES = {code.value: code for code in ReserveCode}
 
 
 class ReserveMetrics:
     """What somebody would watch of the hot path."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.verdicts = Counter(
+        self.verdicts = prometheus_client.Counter(
             "flashorder_reserve_verdicts",
             "Purchases decided by the store, by code.",
             ["code"],
@@ -58,7 +59,7 @@ class ReserveMetrics:
         self.store_up = Gauge(
             "flashorder_store_up", "1 while the store answers, else 0.", registry=registry
         )
-        self.refused = Counter(
+        self.refused = prometheus_client.Counter(
             "flashorder_reserve_refused",
             "Purchases refused before the store was asked, by reason.",
             ["reason"],
@@ -66,10 +67,9 @@ class ReserveMetrics:
         )
 
 
-@dataclass(slots=True)
-class _Waiting:
+class _Waiting(NamedTuple):
     purchase: Purchase
-    answer: asyncio.Future[Verdict] = field(repr=False)
+    answer: asyncio.Future[Verdict]
 
 
 class Batcher:
@@ -207,11 +207,12 @@ class Batcher:
     def _settle(self, group: list[_Waiting], reply: list[int | bytes]) -> None:
         now_ms, window_ms = int(reply[0]), int(reply[1])
         assert len(reply) == 2 + 2 * len(group), "reserve.lua answers each purchase"
-        for index, each in enumerate(group):
-            code = ReserveCode(int(reply[2 + 2 * index]))
-            self._metrics.by_code[code].inc()
+        codes = [_CODES[int(number)] for number in reply[2::2]]
+        for each, code, detail in zip(group, codes, reply[3::2], strict=True):
             if not each.answer.done():
-                each.answer.set_result(Verdict(code, reply[3 + 2 * index], now_ms, window_ms))
+                each.answer.set_result(Verdict(code, detail, now_ms, window_ms))
+        for code, count in Counter(codes).items():
+            self._metrics.by_code[code].inc(count)
 
     def _refuse(self, group: Iterable[_Waiting], error: FlashorderError) -> None:
         for each in group:

@@ -15,6 +15,8 @@ import uuid
 from dataclasses import dataclass
 from enum import IntEnum
 
+import msgspec
+
 
 class ReserveCode(IntEnum):
     """The codes of lua/reserve.lua; a test holds the two together."""
@@ -33,8 +35,7 @@ class ReserveCode(IntEnum):
     STOCK_MISSING = 18
 
 
-@dataclass(frozen=True, slots=True)
-class Purchase:
+class Purchase(msgspec.Struct, frozen=True, gc=False):
     """One wish of one buyer, ready for the script; ids as raw bytes."""
 
     sale_id: uuid.UUID
@@ -60,8 +61,7 @@ class Purchase:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """The script's word on one purchase; ``detail`` as its header says, times by its clock."""
 
     code: ReserveCode

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import pytest
+from msgspec import structs
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
@@ -151,7 +151,7 @@ async def test_a_store_that_died_is_told_at_once_and_used_again(stores: Breakabl
         assert clock() - began < 0.5  # known to be away: not one time-out each
         await stores.store.start()
         await eventually(lambda: not batcher.store_is_away)
-        again = await batcher.submit(replace(lost, prefix=b"\x01\x90\x00\x00\x00\x02"))
+        again = await batcher.submit(structs.replace(lost, prefix=b"\x01\x90\x00\x00\x00\x02"))
         assert again.code in (ReserveCode.ACCEPTED, ReserveCode.REPLAYED)
         assert (await batcher.submit(kept)).code is ReserveCode.REPLAYED
         assert await client.xlen(keys.intents(0)) == 2

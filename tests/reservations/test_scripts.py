@@ -18,6 +18,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from msgspec import structs
 
 from flashorder.infra.redis import keys
 from flashorder.reservations.records import Purchase, PurchaseRecord, ReserveCode
@@ -60,7 +61,7 @@ def test_a_purchase_takes_units_and_leaves_an_entry(front: SyncFront) -> None:
 
 def test_the_same_key_gives_the_first_answer_even_within_a_batch(front: SyncFront) -> None:
     first = a_purchase(front.sale, BUYERS[0], key="k")
-    again = replace(first, prefix=b"\x01\x90\x00\x00\x00\x01")
+    again = structs.replace(first, prefix=b"\x01\x90\x00\x00\x00\x01")
     other_body = a_purchase(front.sale, BUYERS[0], key="k", quantity=2)
     replies = front.reserve(first, again, other_body)
     assert codes(replies) == [ReserveCode.ACCEPTED, ReserveCode.REPLAYED, ReserveCode.KEY_REUSED]
@@ -116,7 +117,9 @@ def test_state_and_window_are_the_stores(
 
 def test_what_is_missing_is_refused_never_defaulted(front: SyncFront) -> None:
     purchase = a_purchase(front.sale)
-    assert codes(front.reserve(replace(purchase, generation=2))) == [ReserveCode.STALE_GENERATION]
+    assert codes(front.reserve(structs.replace(purchase, generation=2))) == [
+        ReserveCode.STALE_GENERATION
+    ]
     front.client.delete(front.keys.stock)
     assert codes(front.reserve(purchase)) == [ReserveCode.STOCK_MISSING]
     front.client.flushall()
@@ -136,7 +139,7 @@ def test_replay_outlives_pause_and_end(front: SyncFront) -> None:
 
 @pytest.mark.parametrize("quantity", [0, -1, 1.5, "x"])
 def test_a_malformed_batch_writes_nothing(front: SyncFront, quantity: object) -> None:
-    good, bad = a_purchase(front.sale), replace(a_purchase(front.sale), quantity=quantity)
+    good, bad = a_purchase(front.sale), structs.replace(a_purchase(front.sale), quantity=quantity)
     with pytest.raises(redis.ResponseError, match="not a positive integer"):
         front.reserve(good, bad)
     assert front.client.exists(keys.intents(0)) == 0
