@@ -144,6 +144,7 @@ async def request_close(
     connection: Connection, order_id: uuid.UUID, payment_id: uuid.UUID | None = None
 ) -> None:
     """Mark the open payments of an order (or one of them) to be voided at the provider."""
+    await lock_payments_of_order(connection, order_id)
     await connection.execute(_SQL["request_close"], order_id, payment_id)
 
 

@@ -21,7 +21,7 @@ from flashorder.kernel.money import Money
 from flashorder.payments.model import PaymentStatus, RefundStatus
 from flashorder.payments.service import PaymentService
 from flashorder.reservations.ports import AcceptedPurchase
-from tests.payments.house import TOTAL, House, Simulator
+from tests.payments.house import TOTAL, House, Simulator, until
 
 CAPTURED = PaymentStatus.CAPTURED
 
@@ -348,3 +348,32 @@ async def test_an_attempt_that_the_provider_never_heard_of_is_closed_for_good(
     assert await house.service.upkeep.ask_silent() == 1
     (payment,) = await house.service.of_order(order_id, buyer_id)
     assert payment.status is PaymentStatus.VOIDED
+
+
+async def test_payments_are_locked_in_one_order_by_everybody(house: House) -> None:
+    order_id, _ = await house.order()
+    low, high = sorted([new_id(), new_id()])
+    for attempt, (payment_id, provider) in enumerate([(high, "one"), (low, "other")], 1):
+        await house.pool.execute(
+            "INSERT INTO payments (payment_id, order_id, buyer_id, provider, amount, currency, "
+            "attempt) VALUES ($1, $2, $2, $3, 1999, 'GBP', $4)",
+            payment_id,
+            order_id,
+            provider,
+            attempt,
+        )
+    lock = "SELECT FROM payments WHERE payment_id = $1 FOR UPDATE"
+    async with house.pool.acquire() as first, first.transaction():
+        await first.execute(lock, low)
+        closing = asyncio.create_task(house.hear(Topic.ORDER_CANCELLED, order_id))
+
+        async def it_waits() -> bool:
+            return await house.pool.fetchval(
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+
+        await until(it_waits)
+        await first.execute(f"{lock} NOWAIT", high)  # else the two wait for one another
+    await closing
+    assert await house.pool.fetchval("SELECT count(close_requested_at) FROM payments") == 2
