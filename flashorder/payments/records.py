@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from flashorder.kernel.money import Money
 from flashorder.payments.model import OPEN, PaymentStatus, RefundStatus
 from flashorder.payments.providers.port import Action
+
+Kind = TypeVar("Kind", "Payment", "Refund")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,27 +51,8 @@ class Payment:
     @classmethod
     def from_row(cls, row: Any) -> Payment:
         """From ``SELECT * FROM payments``."""
-        return cls(
-            payment_id=row["payment_id"],
-            order_id=row["order_id"],
-            buyer_id=row["buyer_id"],
-            provider=row["provider"],
-            reference=row["provider_reference"],
-            status=PaymentStatus(row["status"]),
-            amount=Money(row["amount"], row["currency"]),
-            refunded_amount=row["refunded_amount"],
-            attempt=row["attempt"],
-            keeps_order=row["keeps_order"],
-            method=row["method"],
-            return_url=row["return_url"],
-            action=None if row["action"] is None else Action(**row["action"]),
-            failure_code=row["failure_code"],
-            close_requested_at=row["close_requested_at"],
-            captured_at=row["captured_at"],
-            created_at=row["created_at"],
-            updated_at=row["updated_at"],
-            version=row["version"],
-        )
+        action = None if row["action"] is None else Action(**row["action"])
+        return _of_row(cls, row, status=PaymentStatus(row["status"]), action=action)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +72,7 @@ class Refund:
     @classmethod
     def from_row(cls, row: Any) -> Refund:
         """From ``SELECT * FROM refunds``."""
-        return cls(
-            refund_id=row["refund_id"],
-            payment_id=row["payment_id"],
-            order_id=row["order_id"],
-            status=RefundStatus(row["status"]),
-            amount=Money(row["amount"], row["currency"]),
-            reason=row["reason"],
-            reference=row["provider_reference"],
-            failure_code=row["failure_code"],
-            created_at=row["created_at"],
-        )
+        return _of_row(cls, row, status=RefundStatus(row["status"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +84,13 @@ class PayableOrder:
     status: str
     total: Money
     past_due: bool
+
+
+def _of_row(kind: type[Kind], row: Any, **derived: Any) -> Kind:
+    """Columns are named as the fields are; what both tables keep otherwise is derived here."""
+    derived |= {
+        "amount": Money(row["amount"], row["currency"]),
+        "reference": row["provider_reference"],
+    }
+    plain = [each.name for each in fields(kind) if each.name not in derived]
+    return kind(**{name: row[name] for name in plain}, **derived)
