@@ -2,8 +2,8 @@
 -- Purpose: bring status, window, limits and prices of a sale up to a revision; never its stock.
 -- KEYS[1] sale   {sN}:sale:<sale_id>        hash
 -- KEYS[2] items  {sN}:sale:<sale_id>:items  hash
--- ARGV[1] generation    integer
--- ARGV[2] revision      integer
+-- ARGV[1] generation    integer, from 1
+-- ARGV[2] revision      integer, from 1
 -- ARGV[3] status        scheduled, open, paused or closed
 -- ARGV[4] title         text
 -- ARGV[5] starts_at_ms  Unix ms
@@ -25,6 +25,27 @@ local STRIDE, FIRST = 2, 8
 local count = (#ARGV - FIRST + 1) / STRIDE
 if count ~= math.floor(count) then
   return redis.error_reply('ERR change_sale: the arguments are not whole items')
+end
+local function whole(text, least)
+  return string.match(text, '^%d+$') and #text <= 15 and tonumber(text) >= least
+end
+local STATUSES = { scheduled = true, open = true, paused = true, closed = true }
+if not (whole(ARGV[1], 1) and whole(ARGV[2], 1)) then
+  return redis.error_reply('ERR change_sale: generation or revision is not a positive integer')
+end
+if not STATUSES[ARGV[3]] then
+  return redis.error_reply('ERR change_sale: this is no status of a sale at the front')
+end
+if not (whole(ARGV[5], 0) and whole(ARGV[6], 0) and tonumber(ARGV[5]) < tonumber(ARGV[6])) then
+  return redis.error_reply('ERR change_sale: the times are not Unix ms, the start before the end')
+end
+if not whole(ARGV[7], 1) then
+  return redis.error_reply('ERR change_sale: window_ms is not a positive integer')
+end
+for i = 0, count - 1 do
+  if not string.match(ARGV[FIRST + i * STRIDE + 1], '^%d+|%d+|%d+|') then
+    return redis.error_reply('ERR change_sale: an item is not price|limit|list price|name')
+  end
 end
 
 local present = redis.call('HMGET', sale_key, 'generation', 'revision')

@@ -10,9 +10,9 @@
 -- KEYS[7] tokens  {sN}:sale:<sale_id>:tokens   hash
 -- KEYS[8] top_ups {sN}:sale:<sale_id>:top_ups  set
 -- ARGV[1] sale_id       text
--- ARGV[2] generation    integer
--- ARGV[3] revision      integer
--- ARGV[4] status        scheduled, open or paused
+-- ARGV[2] generation    integer, from 1
+-- ARGV[3] revision      integer, from 1
+-- ARGV[4] status        scheduled, open, paused or closed
 -- ARGV[5] title         text
 -- ARGV[6] currency      ISO 4217 code
 -- ARGV[7] starts_at_ms  Unix ms
@@ -35,9 +35,28 @@ local count = (#ARGV - FIRST + 1) / STRIDE
 if count < 1 or count ~= math.floor(count) then
   return redis.error_reply('ERR open_sale: the arguments are not whole items')
 end
+local function whole(text, least)
+  return string.match(text, '^%d+$') and #text <= 15 and tonumber(text) >= least
+end
+local STATUSES = { scheduled = true, open = true, paused = true, closed = true }
+if not (whole(ARGV[2], 1) and whole(ARGV[3], 1)) then
+  return redis.error_reply('ERR open_sale: generation or revision is not a positive integer')
+end
+if not STATUSES[ARGV[4]] then
+  return redis.error_reply('ERR open_sale: this is no status of a sale at the front')
+end
+if not (whole(ARGV[7], 0) and whole(ARGV[8], 0) and tonumber(ARGV[7]) < tonumber(ARGV[8])) then
+  return redis.error_reply('ERR open_sale: the times are not Unix ms, the start before the end')
+end
+if not whole(ARGV[9], 1) then
+  return redis.error_reply('ERR open_sale: window_ms is not a positive integer')
+end
 for i = 0, count - 1 do
-  local quantity = tonumber(ARGV[FIRST + i * STRIDE + 2])
-  if not quantity or quantity < 0 or quantity ~= math.floor(quantity) then
+  local at = FIRST + i * STRIDE
+  if not string.match(ARGV[at + 1], '^%d+|%d+|%d+|') then
+    return redis.error_reply('ERR open_sale: an item is not price|limit|list price|name')
+  end
+  if not whole(ARGV[at + 2], 0) then
     return redis.error_reply('ERR open_sale: a quantity is not a whole number')
   end
 end

@@ -27,6 +27,22 @@ local count = (#ARGV - FIRST + 1) / STRIDE
 if count ~= math.floor(count) then
   return redis.error_reply('ERR restore: the arguments are not whole purchases')
 end
+for i = 0, count - 1 do
+  local at = FIRST + i * STRIDE
+  local token, record, buyer, sku = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  if #token ~= 10 or #buyer ~= 16 then
+    return redis.error_reply('ERR restore: a token or a buyer has a wrong length')
+  end
+  local units, named = string.match(string.sub(record, 17), '^(%d+):%d+:%d+:(.*)$')
+  local state, hold = string.byte(record, 1, 2)
+  if not units or (state ~= 65 and state ~= 82) or hold == 0 then
+    return redis.error_reply('ERR restore: a record cannot be read')
+  end
+  -- release.lua goes by the record, so it must say what is taken here.
+  if units ~= ARGV[at + 4] or not string.match(units, '^[1-9]') or #units > 15 or named ~= sku then
+    return redis.error_reply('ERR restore: a record does not say its SKU and its positive quantity')
+  end
+end
 
 local sale = redis.call('HMGET', sale_key, 'generation', 'status')
 if not sale[1] then return { 2, 0, 0 } end

@@ -1,0 +1,100 @@
+"""Nothing is written before everything is checked: a Lua error does not roll back."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from flashorder.infra.redis import keys
+from flashorder.infra.redis.connection import connect_redis
+from flashorder.infra.redis.scripts import load_script
+
+SALE = keys.sale_keys(0, uuid.UUID(int=1))
+KEYS = {
+    "open_sale": (keys.sales(0), *SALE.all()),
+    "change_sale": (SALE.sale, SALE.items),
+    "restore": (SALE.sale, SALE.stock, SALE.sold, SALE.buyers, SALE.tokens),
+}
+ITEM = "255|2|299|A name | with a bar"
+GOOD: dict[str, list[Any]] = {
+    "open_sale": [
+        *("id", 2, 2, "paused", "title", "GBP", 0, 4_102_444_800_000, 900_000),
+        *("A", ITEM, 5, "B", ITEM, 5),
+    ],
+    "change_sale": [2, 3, "paused", "title", 0, 4_102_444_800_000, 900_000, "A", ITEM, "B", ITEM],
+    "restore": [
+        2,
+        *(b"t" * 10, b"A\x01" + b"x" * 14 + b"1:255:900:A", b"b" * 16, "A", 1),
+        *(b"u" * 10, b"R\x01" + b"x" * 14 + b"2:255:900:A", b"b" * 16, "A", 2),
+    ],
+}
+BAD: list[tuple[str, int, Any]] = [
+    *(("open_sale", at, value) for at in (1, 2, 8) for value in (0, "", "1.5", "1e3", "inf", -1)),
+    *(("open_sale", at, value) for at in (6, 7) for value in ("", "soon", -1, "1" * 16)),
+    ("open_sale", 3, "settled"),
+    ("open_sale", 6, 4_102_444_800_000),
+    ("open_sale", 13, "255"),
+    ("open_sale", 14, "0.5"),
+    ("open_sale", 14, -1),
+    *(("change_sale", at, value) for at in (0, 1, 6) for value in (0, "", "1.5", "nan", -1)),
+    *(("change_sale", at, value) for at in (4, 5) for value in ("", "soon", -1)),
+    ("change_sale", 2, "gone"),
+    ("change_sale", 5, 0),
+    ("change_sale", 10, "255|x|299|A"),
+    *(("restore", 10, value) for value in (1, 0, -2, "2.0", "", "x")),
+    ("restore", 6, b"u" * 9),
+    ("restore", 8, b"b" * 15),
+    ("restore", 9, "B"),
+    *(
+        ("restore", 7, record)
+        for record in (
+            b"",
+            b"A\x01",
+            b"X\x01" + b"x" * 14 + b"2:255:900:A",
+            b"A\x00" + b"x" * 14 + b"2:255:900:A",
+            b"A\x01" + b"x" * 14 + b"2:255:A",
+        )
+    ),
+]
+
+
+@pytest_asyncio.fixture
+async def client(redis_url: str) -> AsyncIterator[Redis]:
+    client = connect_redis(redis_url)
+    yield client
+    await client.aclose()
+
+
+async def everything(client: Redis) -> dict[bytes, Any]:
+    return {key: await client.dump(key) for key in await client.keys()}
+
+
+async def run(client: Redis, name: str, arguments: list[Any]) -> Any:
+    return await load_script(name)(client, KEYS[name], arguments)
+
+
+async def test_what_is_refused_has_written_nothing(client: Redis) -> None:
+    assert await run(client, "open_sale", GOOD["open_sale"]) == 1
+    before = await everything(client)
+    for name, at, value in BAD:
+        arguments = list(GOOD[name])
+        if name == "open_sale":
+            arguments[1] = 3  # a generation that would replace the one that is here
+        arguments[at] = value
+        with pytest.raises(ResponseError, match=name):
+            await run(client, name, arguments)
+        assert await everything(client) == before, (name, at, value)
+
+
+async def test_what_is_good_is_taken(client: Redis) -> None:
+    assert await run(client, "open_sale", GOOD["open_sale"]) == 1
+    assert await run(client, "restore", GOOD["restore"]) == [1, 2, 0]
+    assert await run(client, "restore", GOOD["restore"]) == [1, 0, 0]
+    assert await run(client, "change_sale", GOOD["change_sale"]) == 1
+    assert await client.hgetall(SALE.stock) == {b"A": b"4", b"B": b"5"}
