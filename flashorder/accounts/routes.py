@@ -13,7 +13,7 @@ from flashorder.accounts.service import AccountService
 from flashorder.infra.http.endpoint import ANY_ROLE, Call, Endpoint, Reply
 from flashorder.infra.http.pagination import PageQuery, page_reply, read_cursor
 from flashorder.infra.http.preconditions import etag, expected_version
-from flashorder.infra.http.rate_limits import address_of
+from flashorder.infra.http.rate_limits import RateLimit
 from flashorder.kernel.roles import Role
 from flashorder.settings import Settings
 
@@ -108,18 +108,15 @@ class AddressPage(msgspec.Struct):
 class AccountRoutes:
     """Translates; the service decides."""
 
-    def __init__(self, service: AccountService, settings: Settings) -> None:
+    def __init__(self, service: AccountService) -> None:
         self._service = service
-        self._trusted_proxies = settings.trusted_proxies
 
     async def sign_up(self, call: Call) -> Reply:
-        self._take_attempt(call)
         body: SignUp = call.body
         account = await self._service.create_account(body.email, body.password, body.name)
         return Reply(201, SignedUp(account.account_id), {"Location": "/v1/me"})
 
     async def sign_in(self, call: Call) -> Reply:
-        self._take_attempt(call)
         match call.body:
             case Credentials(email=str(email), password=str(password), refresh_token=None):
                 tokens = await self._service.sign_in(email, password)
@@ -181,28 +178,29 @@ class AccountRoutes:
         )
         return Reply(204)
 
-    def _take_attempt(self, call: Call) -> None:
-        self._service.take_attempt(address_of(call.request, self._trusted_proxies))
-
 
 def endpoints(service: AccountService, settings: Settings) -> list[Endpoint]:
     """The calls of this room."""
-    routes = AccountRoutes(service, settings)
-    return [*_account_endpoints(routes), *_address_endpoints(routes)]
+    routes = AccountRoutes(service)
+    per_minute = settings.login_attempts_per_address_per_minute
+    attempts = RateLimit("sign-in", per_minute / 60, per_minute)
+    return [*_account_endpoints(routes, attempts), *_address_endpoints(routes)]
 
 
-def _account_endpoints(routes: AccountRoutes) -> list[Endpoint]:
+def _account_endpoints(routes: AccountRoutes, attempts: RateLimit) -> list[Endpoint]:
     busy = {503: ("overloaded", "database_unavailable")}
     return [
         Endpoint(
             "POST", "/v1/accounts", routes.sign_up, "Sign up", TAG,
             body=SignUp, replies={201: SignedUp}, problems={409: ("email_taken",), **busy},
+            limit=attempts,
         ),
         Endpoint(
             "POST", "/v1/tokens", routes.sign_in, "Sign in, or stay signed in", TAG,
             body=Credentials, replies={200: TokensView},
             problems={401: ("credentials_invalid", "token_invalid"), **busy},
             description="A refresh token is for one use: its answer brings the next one.",
+            limit=attempts,
         ),
         Endpoint(
             "DELETE", "/v1/tokens/current", routes.sign_out, "Sign out", TAG,

@@ -51,19 +51,13 @@ class AccountService:
         self._access_seconds = settings.access_token_seconds
         self._refresh_seconds = settings.refresh_token_seconds
         per_account = settings.login_attempts_per_minute
-        per_address = settings.login_attempts_per_address_per_minute
-        self._account_attempts = RateLimit(per_account / 60, per_account)
-        self._address_attempts = RateLimit(per_address / 60, per_address)
+        self._attempts = RateLimit("account", per_account / 60, per_account)
 
     def close(self) -> None:
         """End the threads."""
         self._passwords.close()
 
     # -- accounts
-
-    def take_attempt(self, address: str) -> None:
-        """Count an attempt to sign in or up from ``address``; ``RateLimited`` when too many."""
-        self._address_attempts.take(address)
 
     async def create_account(
         self, email: str, password: str, name: str, role: Role = Role.SHOPPER
@@ -118,7 +112,7 @@ class AccountService:
 
         An address without an account and a wrong password take the same time and say the same.
         """
-        self._account_attempts.take(email.strip().lower()[:256])
+        self._attempts.take(email.strip().lower()[:256])
         found = await self._store.find_account(email.strip())
         account, kept = found if found is not None else (None, None)
         matches = await self._passwords.matches(password, kept)

@@ -36,11 +36,11 @@ from flashorder.infra.http.idempotency import (
     fingerprint_of,
 )
 from flashorder.infra.http.problems import failure_answer
-from flashorder.infra.http.rate_limits import BuyerLimited, RateLimits
+from flashorder.infra.http.rate_limits import RateLimits
 from flashorder.infra.http.tokens import Authenticator
 from flashorder.infra.telemetry.metrics import RequestMeter
 from flashorder.infra.telemetry.tracing import Trace, current_trace
-from flashorder.kernel.errors import Forbidden, MalformedRequest
+from flashorder.kernel.errors import FlashorderError, Forbidden, MalformedRequest
 from flashorder.settings import Settings
 
 RequestHandler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -89,14 +89,11 @@ def bind(endpoint: Endpoint, parts: Parts) -> RequestHandler:
         except ClientGone:
             record(499, perf_counter() - began)
             raise
-        except BuyerLimited as failure:
-            answer = failure_answer(failure, instance=_instance(request))
-            lines = failure.lines
         except asyncio.CancelledError:
             record(499, perf_counter() - began)
             raise
         except Exception as failure:  # the one place where a failure becomes an answer
-            answer = failure_answer(failure, instance=_instance(request))
+            answer = _failed(failure, request, parts)
         if lines and isinstance(answer, Answer):
             answer.add_lines(lines)
         record(answer.status, perf_counter() - began)
@@ -111,19 +108,23 @@ def _admission(
     """Who calls, whether they may, and the header lines of their limit."""
     roles = endpoint.roles
     any_role = roles == ANY_ROLE
+    assert endpoint.limit is None or not roles, f"{endpoint.path}: who signs in has the buyer's"
     limits = parts.limits
+    own_limit = endpoint.limit
     authenticate = parts.authenticator.caller
     refusal = "This is for the role " + " or ".join(sorted(roles)) + "."
 
     def admit(request: web.Request) -> tuple[Caller | None, str]:
-        if limits is not None:
-            limits.take_address(request)
+        left = limits.take_address(request) if limits is not None else 0
         if not roles:
-            return None, ""
+            lines = limits.address_lines(left) if limits is not None else ""
+            if limits is not None and own_limit is not None:
+                lines += limits.take_attempt(request, own_limit)
+            return None, lines
         caller = authenticate(request.headers.get("Authorization"))
         if not any_role and caller.role not in roles:
             raise Forbidden(refusal)
-        return caller, limits.take_caller(caller) if limits is not None else ""
+        return caller, limits.take_caller(caller, left) if limits is not None else ""
 
     return admit
 
@@ -189,7 +190,7 @@ def _idempotent(endpoint: Endpoint, parts: Parts) -> _Run:
             try:
                 answer = await answered(call)
             except Exception as failure:  # an answer as well, to be remembered or not
-                return failure_answer(failure, instance=_instance(call.request))
+                return _failed(failure, call.request, parts)
             assert isinstance(answer, Answer), "an idempotent call cannot stream"
             return answer
 
@@ -217,5 +218,9 @@ def _answer(reply: Reply, content_type: str) -> Answer:
     return Answer(reply.status, content, content_type=content_type, lines=lines)
 
 
-def _instance(request: web.Request) -> str:
-    return request.rel_url.raw_path
+def _failed(failure: Exception, request: web.Request, parts: Parts) -> Answer:
+    answer = failure_answer(failure, instance=request.rel_url.raw_path)
+    if answer.status >= 500:
+        code = failure.code if isinstance(failure, FlashorderError) else "internal_error"
+        parts.meter.record_failure(code)
+    return answer

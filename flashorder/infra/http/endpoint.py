@@ -10,7 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiohttp import web
@@ -18,6 +18,9 @@ from aiohttp import web
 from flashorder.kernel.errors import NotFound
 from flashorder.kernel.identifiers import parse_id
 from flashorder.kernel.roles import Role
+
+if TYPE_CHECKING:
+    from flashorder.infra.http.rate_limits import RateLimit
 
 __all__ = [
     "ANY_ROLE",
@@ -94,6 +97,8 @@ class Endpoint:
     ``content_type`` is what a request body must be (``*/*``: anything), ``reply_content_type`` what
     the answer is; a type other than JSON wants ``bytes`` as the reply's body. ``raw_body`` hands
     over the bytes as they came. ``body_bytes_max`` overrides the settings' bound for this call.
+
+    ``limit`` is counted per address beside the limits that every call has; calls may share one.
     """
 
     method: str
@@ -112,6 +117,7 @@ class Endpoint:
     content_type: str = "application/json"
     reply_content_type: str = "application/json"
     body_bytes_max: int | None = None
+    limit: RateLimit | None = None
     description: str = ""
 
     @property

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable
 from functools import cache
 from typing import Final
 
@@ -11,6 +13,7 @@ import structlog
 from aiohttp import web
 
 from flashorder.infra.http.answers import PRIVATE, Answer
+from flashorder.infra.http.rate_limits import LimitReached
 from flashorder.infra.telemetry.tracing import trace_id
 from flashorder.kernel import errors
 from flashorder.kernel.errors import FieldError, FlashorderError
@@ -126,8 +129,12 @@ def failure_answer(failure: BaseException, *, instance: str = "", lines: str = "
         status = status_of(type(failure))
         if status == 401:
             lines += _challenge(failure)
-        if status >= 500:
-            _log(failure, status)
+        if isinstance(failure, LimitReached):
+            lines += failure.header_lines
+        if status == 503:
+            refusals.tell(failure)
+        elif status == 500:
+            _log(failure)
         return problem_answer(
             status,
             failure.code,
@@ -141,7 +148,7 @@ def failure_answer(failure: BaseException, *, instance: str = "", lines: str = "
         )
     if isinstance(failure, web.HTTPException):
         return http_exception_answer(failure, instance=instance)
-    _log(failure, 500)
+    _log(failure)
     return problem_answer(
         500,
         "internal_error",
@@ -174,18 +181,49 @@ def http_exception_answer(failure: web.HTTPException, *, instance: str = "") -> 
     )
 
 
+# What a bearer token that was presented can be told (RFC 6750, section 3.1).
+_WRONG_TOKEN: Final = frozenset({"token_invalid", "token_expired"})
+
+
 def _challenge(failure: FlashorderError) -> str:
     """RFC 6750, section 3: what kind of credentials are wanted, and what was wrong with these."""
-    if failure.code == errors.Unauthenticated.default_code:
-        return 'WWW-Authenticate: Bearer realm="flashorder"\r\n'
-    return (
-        'WWW-Authenticate: Bearer realm="flashorder", error="invalid_token", '
-        f'error_description="{failure.code}"\r\n'
+    error = (
+        f', error="invalid_token", error_description="{failure.code}"'
+        if failure.code in _WRONG_TOKEN
+        else ""
     )
+    return f'WWW-Authenticate: Bearer realm="flashorder"{error}\r\n'
 
 
-def _log(failure: BaseException, status: int) -> None:
-    if status == 503:
-        log.warning("request_refused", error=repr(failure), trace_id=trace_id())
-    else:
-        log.error("request_failed", trace_id=trace_id(), exc_info=failure)
+class RefusalLog:
+    """At most one line a second for each code: an outage refuses tens of thousands a second.
+
+    ``count`` is how many were refused since the line before; the metrics have every one.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._told: dict[str, tuple[float, int]] = {}
+
+    def tell(self, failure: FlashorderError) -> None:
+        """Count a refusal, and write it down if it is time."""
+        now = self._clock()
+        told_at, untold = self._told.get(failure.code, (-math.inf, 0))
+        if now - told_at < 1:
+            self._told[failure.code] = told_at, untold + 1
+            return
+        self._told[failure.code] = now, 0
+        log.warning(
+            "requests_refused",
+            code=failure.code,
+            count=untold + 1,
+            error=repr(failure),
+            trace_id=trace_id(),
+        )
+
+
+refusals: Final = RefusalLog()
+
+
+def _log(failure: BaseException) -> None:
+    log.error("request_failed", trace_id=trace_id(), exc_info=failure)

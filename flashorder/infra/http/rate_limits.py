@@ -27,16 +27,21 @@ _GRACE_SECONDS: Final = 1e-9
 
 
 class RateLimit:
-    """``per_second`` requests a second on the average, ``burst`` at once."""
+    """``per_second`` requests a second on the average, ``burst`` at once.
+
+    ``name`` is what callers know the limit by ("buyer").
+    """
 
     def __init__(
         self,
+        name: str,
         per_second: float,
         burst: int,
         *,
         buckets_max: int = BUCKETS_MAX,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.name = name
         self.burst = burst
         self._interval_seconds = 1 / per_second
         self._window_seconds = burst / per_second
@@ -48,74 +53,86 @@ class RateLimit:
         return len(self._full_at)
 
     def take(self, key: Hashable) -> int:
-        """Take one request of ``key``; how many are left. ``RateLimited`` when there was none."""
+        """Take one request of ``key``; how many are left. ``LimitReached`` when there was none."""
         now = self._clock()
         full_at = self._full_at.get(key, now)
         full_at = (full_at if full_at > now else now) + self._interval_seconds
         spare_seconds = self._window_seconds - (full_at - now)
         if spare_seconds < -_GRACE_SECONDS:
-            raise RateLimited(retry_after_seconds=-spare_seconds)
+            raise LimitReached(self, -spare_seconds)
         self._full_at[key] = full_at
         self._full_at.move_to_end(key)
         if len(self._full_at) > self._buckets_max:
             self._full_at.popitem(last=False)
         return int((spare_seconds + _GRACE_SECONDS) / self._interval_seconds)
 
-    def header_lines(self, name: str) -> tuple[str, ...]:
-        """The header lines for each number of requests left (draft-ietf-httpapi-ratelimit-headers).
+    def header_lines(self, left: int) -> str:
+        """The header lines that say how many are left (draft-ietf-httpapi-ratelimit-headers).
 
         ``q`` and ``r`` are requests, ``w`` and ``t`` seconds.
         """
-        window = max(1, math.ceil(self._window_seconds))
-        policy = f'RateLimit-Policy: "{name}";q={self.burst};w={window}\r\n'
-        return tuple(
-            f'RateLimit: "{name}";r={left};'
-            f"t={math.ceil((self.burst - left) * self._interval_seconds)}\r\n{policy}"
-            for left in range(self.burst + 1)
+        return (
+            f'RateLimit: "{self.name}";r={left};'
+            f"t={math.ceil((self.burst - left) * self._interval_seconds)}\r\n"
+            f'RateLimit-Policy: "{self.name}";q={self.burst};'
+            f"w={max(1, math.ceil(self._window_seconds))}\r\n"
         )
+
+
+class LimitReached(RateLimited):
+    """Too many requests: slow down."""
+
+    def __init__(self, limit: RateLimit, retry_after_seconds: float) -> None:
+        super().__init__(retry_after_seconds=retry_after_seconds)
+        self.header_lines = limit.header_lines(0)
 
 
 class RateLimits:
-    """The limits of the front: per address for everybody, per buyer for shoppers."""
+    """The limits of the front: per address for everybody, per buyer for shoppers.
+
+    A caller hears of the limit that binds first: a shopper of the buyer's, everybody else of the
+    address's.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._addresses = RateLimit(
-            settings.address_requests_per_second, settings.address_requests_burst
+            "address", settings.address_requests_per_second, settings.address_requests_burst
         )
-        self._buyers = RateLimit(settings.buyer_requests_per_second, settings.buyer_requests_burst)
-        self._buyer_lines = self._buyers.header_lines("buyer")
+        self._buyers = RateLimit(
+            "buyer", settings.buyer_requests_per_second, settings.buyer_requests_burst
+        )
+        # A shopper's answers are the many: their lines are made once.
+        self._buyer_lines = tuple(map(self._buyers.header_lines, range(self._buyers.burst)))
         self._trusted_proxies = settings.trusted_proxies
 
-    def take_address(self, request: web.Request) -> None:
-        """Count the request for its address."""
-        self._addresses.take(address_of(request, self._trusted_proxies))
+    def take_address(self, request: web.Request) -> int:
+        """Count the request for its address; how many are left to it."""
+        return self._addresses.take(address_of(request, self._trusted_proxies))
 
-    def take_caller(self, caller: Caller) -> str:
+    def take_attempt(self, request: web.Request, limit: RateLimit) -> str:
+        """Count the request for its address in a limit of the call's own; its header lines."""
+        return limit.header_lines(limit.take(address_of(request, self._trusted_proxies)))
+
+    def address_lines(self, left: int) -> str:
+        """The header lines for whoever is no shopper."""
+        return self._addresses.header_lines(left)
+
+    def take_caller(self, caller: Caller, left_to_address: int) -> str:
         """Count the request for its buyer; the header lines that tell what is left."""
         if caller.role is not Role.SHOPPER:
-            return ""
-        try:
-            return self._buyer_lines[self._buyers.take(caller.account_id.int)]
-        except RateLimited as refusal:
-            raise BuyerLimited(self._buyer_lines[0], refusal) from None
-
-
-class BuyerLimited(RateLimited):
-    """Too many requests of this buyer; ``lines`` are the header lines that say so."""
-
-    def __init__(self, lines: str, refusal: RateLimited) -> None:
-        super().__init__(retry_after_seconds=refusal.retry_after_seconds)
-        self.lines = lines
+            return self.address_lines(left_to_address)
+        return self._buyer_lines[self._buyers.take(caller.account_id.int)]
 
 
 def address_of(request: web.Request, trusted_proxies: int) -> str:
     """Where a request comes from: the peer, or what the outermost trusted proxy saw as its peer.
 
     Each proxy appends the address it sees to X-Forwarded-For; only the last ``trusted_proxies``
-    entries were written by ours, everything before them by whoever sent the request.
+    entries were written by ours, everything before them by whoever sent the request. A proxy may
+    append a line of its own, so the entries are those of all lines (RFC 9110, section 5.3).
     """
     if trusted_proxies:
-        hops = request.headers.get("X-Forwarded-For", "").split(",")
+        hops = ",".join(request.headers.getall("X-Forwarded-For", ())).split(",")
         if len(hops) >= trusted_proxies and (address := hops[-trusted_proxies].strip()):
             return address
     return request.remote or ""

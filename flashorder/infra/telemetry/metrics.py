@@ -61,6 +61,11 @@ class RequestMeter(Collector):
 
     def __init__(self) -> None:
         self._series: list[RequestSeries] = []
+        self._failures: defaultdict[str, int] = defaultdict(int)
+
+    def record_failure(self, code: str) -> None:
+        """One answer of 500 or 503; the log has only some of them."""
+        self._failures[code] += 1
 
     def series(self, method: str, route: str) -> RequestSeries:
         """The series of a route, to be recorded into."""
@@ -80,6 +85,13 @@ class RequestMeter(Collector):
             "From the parsed head of a request to its answer",
             labels=["method", "route"],
         )
+        failures = CounterMetricFamily(
+            "flashorder_http_failures",
+            "Requests answered with 500 or 503, by the problem's code",
+            labels=["code"],
+        )
+        for code, count in self._failures.items():
+            failures.add_metric([code], count)
         for each in self._series:
             if not each.by_status:
                 continue
@@ -91,6 +103,7 @@ class RequestMeter(Collector):
                 buckets.append((str(bound), float(total)))
             seconds.add_metric([each.method, each.route], buckets, each.seconds_sum)
         yield counts
+        yield failures
         yield seconds
 
 

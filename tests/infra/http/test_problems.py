@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import inspect
+import pkgutil
+import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
+import flashorder
 from flashorder.infra.http.endpoint import Call, Endpoint, Reply
 from flashorder.infra.http.operations import check_all
-from flashorder.infra.http.problems import STATUS_OF, failure_answer, status_of
+from flashorder.infra.http.problems import STATUS_OF, RefusalLog, failure_answer, status_of
 from flashorder.kernel import errors
 from flashorder.kernel.errors import FieldError, FlashorderError
 from tests.infra.http.serving import make_settings, served
@@ -184,3 +191,90 @@ async def test_one_worker_of_several_says_which_it_is() -> None:
 
 def test_a_failure_of_the_mechanism_itself_is_an_answer() -> None:
     assert failure_answer(RuntimeError()).status == 500
+
+
+async def test_an_outage_is_one_line_a_second_and_counted_whole() -> None:
+    now = 0.0
+    log = RefusalLog(clock=lambda: now)
+    with structlog.testing.capture_logs() as lines:
+        for step in range(200):
+            now = step / 100
+            log.tell(errors.StoreUnavailable())
+            log.tell(errors.Overloaded())
+        now = 2.0
+        log.tell(errors.StoreUnavailable())
+    assert [(line["code"], line["count"]) for line in lines] == [
+        ("store_unavailable", 1), ("overloaded", 1),
+        ("store_unavailable", 100), ("overloaded", 100),
+        ("store_unavailable", 100),
+    ]  # fmt: skip
+
+
+async def test_every_refusal_is_in_the_metrics_though_not_in_the_log() -> None:
+    async with served([raising(errors.StoreUnavailable())]) as site:
+        with structlog.testing.capture_logs() as lines:
+            for _ in range(5):
+                async with site.client.get("/fail") as answer:
+                    assert answer.status == 503
+        assert len(lines) <= 1
+        async with site.client.get("/metrics") as answer:
+            text = await answer.text()
+    assert 'flashorder_http_failures_total{code="store_unavailable"} 5.0' in text.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("code", "tells"),
+    [("unauthenticated", False), ("credentials_invalid", False), ("signature_invalid", False),
+     ("token_invalid", True), ("token_expired", True)],
+)  # fmt: skip
+async def test_only_a_token_can_be_an_invalid_token(code: str, tells: bool) -> None:
+    _, headers = await problem_of(errors.Unauthenticated(code=code))
+    assert headers["WWW-Authenticate"].startswith('Bearer realm="flashorder"')
+    assert ("invalid_token" in headers["WWW-Authenticate"]) is tells
+
+
+# What stands in a detail only by mistake: code, and names of code. Fields of the contract have an
+# underscore as well, so that alone tells of nothing but a docstring.
+_CODE = re.compile(r"`|\b[a-z]+[A-Z]\w*|\b[A-Z][a-z]+[A-Z]\w*|\w\(\)|::|\bself\b")
+_NAME = re.compile(r"\b\w+_\w+\b")
+# Told on a terminal and never over HTTP, where it is a plain 500.
+_FOR_OPERATORS = (errors.Misconfigured,)
+
+
+def failures_of_all_rooms() -> list[type[FlashorderError]]:
+    for module in pkgutil.walk_packages(flashorder.__path__, "flashorder."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    found, left = [], [FlashorderError]
+    while left:
+        found.append(left.pop())
+        left += found[-1].__subclasses__()
+    return [
+        each
+        for each in found
+        if not issubclass(each, _FOR_OPERATORS) and ".embedded" not in each.__module__
+    ]
+
+
+def details_in_the_code() -> Iterator[tuple[str, str]]:
+    """Where, and what a failure is raised with: the texts that stand in the code."""
+    names = {each.__name__ for each in failures_of_all_rooms()}
+    for path in sorted(Path(flashorder.__path__[0]).rglob("*.py")):
+        if "cli" in path.parts or "embedded" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in names and node.args:
+                parts = getattr(node.args[0], "values", node.args[:1])
+                texts = [part.value for part in parts if isinstance(part, ast.Constant)]
+                yield f"{path.name}:{node.lineno}", "…".join(map(str, texts))
+
+
+def test_no_detail_shows_what_only_we_call_so() -> None:
+    docstrings = [
+        (each.__qualname__, (each.__doc__ or "").strip().splitlines()[0])
+        for each in failures_of_all_rooms()
+    ]
+    details = [*docstrings, *details_in_the_code()]
+    assert len(details) > 50
+    assert [each for each in details if _CODE.search(each[1])] == []
+    assert [each for each in docstrings if _NAME.search(each[1])] == []

@@ -23,7 +23,7 @@ def test_never_more_than_the_burst_and_the_rate(
     burst: int, per_second: float, gaps: list[float]
 ) -> None:
     now = 0.0
-    limit = RateLimit(per_second, burst, clock=lambda: now)
+    limit = RateLimit("test", per_second, burst, clock=lambda: now)
     passed = []
     for gap in gaps:
         now += gap
@@ -43,7 +43,7 @@ def test_never_more_than_the_burst_and_the_rate(
 
 
 def test_a_full_bucket_tells_what_is_left_and_keys_are_apart() -> None:
-    limit = RateLimit(1.0, 3, clock=lambda: 0.0)
+    limit = RateLimit("test", 1.0, 3, clock=lambda: 0.0)
     assert [limit.take("a") for _ in range(3)] == [2, 1, 0]
     with pytest.raises(RateLimited):
         limit.take("a")
@@ -51,14 +51,14 @@ def test_a_full_bucket_tells_what_is_left_and_keys_are_apart() -> None:
 
 
 def test_only_so_many_buckets_are_kept() -> None:
-    limit = RateLimit(1.0, 1, buckets_max=10, clock=lambda: 0.0)
+    limit = RateLimit("test", 1.0, 1, buckets_max=10, clock=lambda: 0.0)
     for number in range(1000):
         limit.take(number)
     assert len(limit) == 10
 
 
 def test_a_take_costs_less_than_two_microseconds() -> None:
-    limit = RateLimit(1e9, 10**6)
+    limit = RateLimit("test", 1e9, 10**6)
     per_call = min(timeit.repeat(lambda: limit.take(12345), number=20_000, repeat=5)) / 20_000
     assert per_call < 2e-6
 
@@ -85,12 +85,16 @@ async def test_a_buyer_is_told_what_is_left_and_then_to_wait() -> None:
         ]  # fmt: skip
         headers, body = last
         assert '"code":"rate_limited"' in body
+        assert '"detail":"Too many requests: slow down."' in body
         assert headers["RateLimit-Policy"] == '"buyer";q=2;w=20'
         assert 9 <= int(headers["Retry-After"]) <= 10
         # Another buyer and staff are not held up by the first.
-        for other in (site.bearer(), site.bearer(Role.OPERATOR)):
+        staff = site.bearer(Role.OPERATOR)
+        for other in (site.bearer(), staff):
             async with site.client.get("/own", headers=other) as answer:
                 assert answer.status == 204
+                name = '"buyer"' if other is not staff else '"address"'
+                assert answer.headers["RateLimit"].startswith(name)
 
 
 async def test_an_address_is_limited_but_not_for_who_watches_over_the_service() -> None:
@@ -99,10 +103,45 @@ async def test_an_address_is_limited_but_not_for_who_watches_over_the_service() 
         said = []
         for _ in range(3):
             async with site.client.get("/open") as answer:
-                said.append(answer.status)
-        assert said == [204, 204, 429]
+                said.append((answer.status, answer.headers["RateLimit"]))
+                assert answer.headers["RateLimit-Policy"] == '"address";q=2;w=20'
+        assert said == [
+            (204, '"address";r=1;t=10'), (204, '"address";r=0;t=20'), (429, '"address";r=0;t=20'),
+        ]  # fmt: skip
         async with site.client.get("/healthz") as answer:
             assert answer.status == 200
+            assert "RateLimit" not in answer.headers
+
+
+async def test_calls_can_share_a_limit_of_their_own() -> None:
+    attempts = RateLimit("sign-in", 0.1, 2)
+    calls = [
+        Endpoint("GET", path, nothing, "s", "t", replies={204: None}, limit=attempts)
+        for path in ("/in", "/up")
+    ]
+    async with served([*calls, OPEN]) as site:
+        said = []
+        for path in ("/in", "/up", "/in", "/open"):
+            async with site.client.get(path) as answer:
+                said.append((answer.status, answer.headers.getall("RateLimit")[-1][:15]))
+        assert said == [
+            (204, '"sign-in";r=1;t'), (204, '"sign-in";r=0;t'), (429, '"sign-in";r=0;t'),
+            (204, '"address";r=999'),
+        ]  # fmt: skip
+
+
+async def test_proxies_that_append_lines_of_their_own_are_believed_no_more() -> None:
+    settings = make_settings(
+        address_requests_burst=1, address_requests_per_second=0.1, trusted_proxies=1
+    )
+    async with served([OPEN], settings=settings) as site:
+        for forged, status in (("9.9.9.9", b"204"), ("8.8.8.8", b"429")):
+            said = await site.raw(
+                b"GET /open HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Forwarded-For: "
+                + forged.encode()
+                + b"\r\nX-Forwarded-For: 1.1.1.1\r\n\r\n"
+            )
+            assert said.startswith(b"HTTP/1.1 " + status)
 
 
 async def test_behind_a_proxy_the_address_is_what_the_proxy_saw() -> None:
