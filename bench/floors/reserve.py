@@ -86,7 +86,8 @@ async def main(plan: dict[str, Any]) -> dict[str, float]:
     """Make and send chunk after chunk; only the sending is timed."""
     redis = Redis.from_url(plan["url"])
     await redis.script_load(load_script("reserve").source)
-    connection = await redis.connection_pool.get_connection()
+    pool: Any = redis.connection_pool
+    connection: AbstractConnection = await pool.get_connection()
     secret, batch_size, left = os.urandom(32), plan["batch"], plan["orders"]
     accepted, seconds = 0, 0.0
     while left > 0:
@@ -99,7 +100,7 @@ async def main(plan: dict[str, Any]) -> dict[str, float]:
         accepted += await fly(connection, packed, plan["window"])
         seconds += time.perf_counter() - began
         left -= len(chunk)
-    await redis.connection_pool.release(connection)
+    await pool.release(connection)
     await redis.aclose()
     return {"accepted": accepted, "seconds": seconds}
 

@@ -59,7 +59,9 @@ async def measure(context: Context) -> Outcome:
     )
 
 
-def floor_contender(context: Context, floor: floors.Floor, stand: Stand) -> Contender:
+def floor_contender(
+    context: Context, floor: floors.Floor, stand: Stand, *, name: str = floors.NAME
+) -> Contender:
     """The application that does nothing, given the very requests that ours is given."""
     what = Purchases(
         floor.port, floors.PATH, stand.buyers(BUYERS), f'{{"sku":"{SKU}","quantity":1}}'
@@ -69,7 +71,7 @@ def floor_contender(context: Context, floor: floors.Floor, stand: Stand) -> Cont
         figures = dict(await http_round(context, what, worker=floor.pids))
         return figures | {"together_us": figures["worker_us"]}
 
-    return Contender(floors.NAME, Kind.FLOOR, measured)
+    return Contender(name, Kind.FLOOR, measured)
 
 
 def _peer(context: Context, name: str, program: Program, lax: PeerStore) -> Contender:

@@ -1,0 +1,84 @@
+"""What an order costs with many orders behind it: store CPU and drain CPU.
+
+Two stands of stores side by side, one with 10 thousand orders behind, the other with as many as
+`--orders-behind` says (a million; five for the whole claim, with the time that takes to fill), all
+of one sale and drained into PostgreSQL. Then, in turn: 50,000 more orders through lua/reserve.lua
+in batches of 64 (store µs an order), and their drain (consumer and database µs an order). The small
+stand is emptied and filled anew each round, so it has 10 to 60 thousand behind; the large one goes
+on growing, by 50,000 a round. The ratio is large against small within each turn.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+from bench.context import Context
+from bench.draining import drain
+from bench.figures import Contender, Kind, Outcome, Round, in_turn, kinds_of, ratio_claim
+from bench.reserving import reserve_orders
+from bench.stand import Sale, Stand, open_stand
+
+TITLE = "the cost of an order with many behind it"
+FEW = 10_000
+MEASURED = 50_000
+BATCH = 64
+WITHIN = 1.1
+
+
+async def measure(context: Context) -> Outcome:
+    """Fill the large stand once; then small and large in turn."""
+    few, many = f"{FEW:,} behind", f"{context.orders_behind:,} behind"
+    async with AsyncExitStack() as stack:
+        small = await stack.enter_async_context(open_stand(context.place("small"), context.cores))
+        large = await stack.enter_async_context(open_stand(context.place("large"), context.cores))
+        context.say(f"  filling with {context.orders_behind:,} orders")
+        past = await _Past.filled(context, large, context.orders_behind)
+
+        async def with_few() -> Round:
+            await small.pool.execute("TRUNCATE orders, order_lines, order_events, outbox CASCADE")
+            return await (await _Past.filled(context, small, FEW)).another()
+
+        contenders = [
+            Contender(few, Kind.FLOOR, with_few),
+            Contender(many, Kind.OURS, past.another),
+        ]
+        series = await in_turn(contenders, context.rounds, context.say)
+    claims = []
+    for figure in ("store_us", "drain_us", "consumer_us", "database_us"):
+        limit = WITHIN if figure in ("store_us", "drain_us") else None
+        claims += ratio_claim(series, figure, many, few, limit=limit)
+    return Outcome("growth", TITLE, "drain_us", series, kinds_of(contenders), claims)
+
+
+class _Past:
+    """A sale with ``orders`` accepted and drained so far."""
+
+    def __init__(self, context: Context, stand: Stand, sale: Sale, orders: int) -> None:
+        self._context, self._stand, self._sale, self._orders = context, stand, sale, orders
+
+    @classmethod
+    async def filled(cls, context: Context, stand: Stand, orders: int) -> _Past:
+        """A fresh sale with so many orders."""
+        sale = await stand.fresh_sale(per_buyer_limit=1)
+        await reserve_orders(context, stand, sale, orders)
+        await drain(context, stand, sale, orders)
+        await stand.pool.execute("VACUUM ANALYZE orders, order_lines, order_events, outbox")
+        await stand.pool.execute("CHECKPOINT")
+        return cls(context, stand, sale, orders)
+
+    async def another(self) -> Round:
+        """``MEASURED`` more, and what they cost."""
+        reserved = await reserve_orders(
+            self._context, self._stand, self._sale, MEASURED, batch=BATCH
+        )
+        self._orders += MEASURED
+        done = await drain(self._context, self._stand, self._sale, self._orders)
+        consumer_us = done.consumer_seconds / done.rows_timed * 1e6
+        database_us = done.database_seconds / done.rows_timed * 1e6
+        return {
+            "store_us": reserved.store_seconds / MEASURED * 1e6,
+            "drain_us": consumer_us + database_us,
+            "consumer_us": consumer_us,
+            "database_us": database_us,
+            "drained_per_second": done.rows_timed / done.seconds,
+        }

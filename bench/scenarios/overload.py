@@ -1,0 +1,91 @@
+"""Three times more offered than the service can do, for a minute.
+
+Capacity is what wrk gets in a round just before. Then a client with 4,000 open connections sends
+three times as much on a schedule, whatever comes back; a purchase that is due while all of its
+connections wait is not sent (`unsent_share`), as with buyers whose connection is taken. Told are
+goodput against capacity, latency of what was accepted from when it was due, growth of the worker's
+memory over the second half, and refusals without a code or, for 429 and 5xx, without Retry-After.
+One round: `--overload-seconds` says how long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from bench.accounting import resident_bytes
+from bench.capacity import capacity_per_second
+from bench.context import Context
+from bench.figures import Claim, Contender, Kind, Outcome, Round, in_turn, kinds_of
+from bench.load.scheduled import Scheduled, send_on_schedule
+from bench.load.wrk import Purchases
+from bench.processes import Program
+from bench.scenarios.purchase import BUYERS
+from bench.stand import Stand, open_stand
+
+TITLE = "three times more offered than capacity"
+NAME = "flashorder"
+TIMES = 3
+CONNECTIONS = 4_000
+MEGABYTE = 1_000_000
+
+
+async def measure(context: Context) -> Outcome:
+    """One long round."""
+    async with AsyncExitStack() as stack:
+        stand = await stack.enter_async_context(open_stand(context.place("stand"), context.cores))
+        # The stream grows for a minute without a consumer: that is not what is asked here.
+        service = await stack.enter_async_context(stand.service(context.python))
+        contenders = [_ours(context, stand, service)]
+        series = await in_turn(contenders, 1, context.say)
+    claims = [
+        Claim("goodput / capacity", tuple(series.values(NAME, "goodput_share")), 0.9, True),
+        Claim("accepted p99, ms", tuple(series.values(NAME, "accepted_p99_ms")), 1000.0),
+        Claim("memory growth over the second half, MB",
+              tuple(series.values(NAME, "memory_growth_mb")), 20.0),
+        Claim("untyped failures", tuple(series.values(NAME, "untyped")), 0.0),
+        Claim("refusals without Retry-After",
+              tuple(series.values(NAME, "without_retry_after")), 0.0),
+    ]  # fmt: skip
+    return Outcome("overload", TITLE, "goodput_share", series, kinds_of(contenders), claims)
+
+
+def _ours(context: Context, stand: Stand, service: Program) -> Contender:
+    async def measured() -> Round:
+        sale = await stand.fresh_sale()
+        what = stand.purchases(sale, stand.buyers(BUYERS), service.port)
+        capacity = await capacity_per_second(context, what, service.pid, stand.store.pid)
+        sending = asyncio.create_task(_overload(context, what, capacity))
+        memory = []
+        while not sending.done():
+            memory.append(resident_bytes(service.pid))
+            await asyncio.wait({sending}, timeout=0.2)
+        done = sending.result()
+        context.say(f"    {done.outcomes}")
+        half = memory[len(memory) // 2 :]
+        goodput = done.accepted / (done.last_answer_at - done.start_at)
+        offered = done.sent + done.unsent
+        return {
+            "capacity_per_second": capacity,
+            "goodput_per_second": goodput,
+            "goodput_share": goodput / capacity,
+            "unsent_share": done.unsent / offered,
+            "refused_share": 1 - done.accepted / max(1, done.sent),
+            "accepted_p50_ms": done.accepted_p50_ms,
+            "accepted_p99_ms": done.accepted_p99_ms,
+            "memory_growth_mb": (max(half[len(half) // 2 :]) - half[0]) / MEGABYTE,
+            "untyped": done.untyped,
+            "without_retry_after": done.without_retry_after,
+        }
+
+    return Contender(NAME, Kind.OURS, measured)
+
+
+async def _overload(context: Context, what: Purchases, capacity: float) -> Scheduled:
+    return await send_on_schedule(
+        context,
+        what,
+        count=int(capacity * TIMES * context.overload_seconds),
+        connections=CONNECTIONS,
+        over_seconds=context.overload_seconds,
+    )
