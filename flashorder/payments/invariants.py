@@ -11,11 +11,11 @@ INVARIANTS: list[Invariant] = [
     Invariant(
         "payments_one_keeps_the_order",
         "At most one captured payment of an order is neither refunded nor on its way back.",
-        """
+        f"""
         SELECT order_id, count(*) AS captures FROM payments
-        WHERE status = 'captured' AND refunded_amount < amount
+        WHERE status = 'captured' AND refunded_amount < amount AND {_NO_EVENT_WAITS}
         GROUP BY order_id HAVING count(*) > 1
-        """,
+        """,  # noqa: S608 (a constant)
     ),
     Invariant(
         "refunds_within_capture",
@@ -39,11 +39,47 @@ INVARIANTS: list[Invariant] = [
         """,  # noqa: S608 (a constant)
     ),
     Invariant(
+        "captures_of_another_amount_go_back",
+        "Captured money that is not what its order costs is refunded, or its refund is pending.",
+        f"""
+        SELECT payments.payment_id, payments.order_id FROM payments JOIN orders USING (order_id)
+        WHERE payments.status = 'captured' AND payments.refunded_amount < payments.amount
+          AND (payments.amount, payments.currency) <> (orders.total_amount, orders.currency)
+          AND {_NO_EVENT_WAITS}
+        """,  # noqa: S608 (a constant)
+    ),
+    Invariant(
         "captures_reach_their_order",
         "An order that a captured payment keeps does not wait to be paid.",
         f"""
         SELECT payments.payment_id, payments.order_id FROM payments JOIN orders USING (order_id)
         WHERE orders.status = 'pending_payment' AND payments.keeps_order AND {_NO_EVENT_WAITS}
         """,  # noqa: S608 (a constant)
+    ),
+    Invariant(
+        "payments_are_of_the_orders_buyer",
+        "A payment has an order, and is its buyer's and in its currency.",
+        """
+        SELECT payments.payment_id, payments.order_id
+        FROM payments LEFT JOIN orders USING (order_id)
+        WHERE (payments.buyer_id, payments.currency)
+            IS DISTINCT FROM (orders.buyer_id, orders.currency)
+        """,
+    ),
+    Invariant(
+        "refunds_are_of_their_payment",
+        "A refund names the order of its payment, and its currency.",
+        """
+        SELECT refunds.refund_id, refunds.payment_id FROM refunds JOIN payments USING (payment_id)
+        WHERE (refunds.order_id, refunds.currency) <> (payments.order_id, payments.currency)
+        """,
+    ),
+    Invariant(
+        "a_kept_order_has_money_left",
+        "A payment that keeps its order is not refunded as a whole.",
+        """
+        SELECT payment_id, order_id FROM payments
+        WHERE keeps_order AND amount > 0 AND refunded_amount >= amount
+        """,
     ),
 ]

@@ -78,7 +78,8 @@ class ReportOutcome(StrEnum):
     UNCHANGED = "unchanged"
     """Old news: we know this, or something later, already."""
     MISMATCH = "mismatch"
-    """Amount or currency is not what we asked for; nothing was changed, an operator must look."""
+    """Amount or currency is not what we asked for, and no money came with it: nothing was changed.
+    Money that came is booked as it came, and goes back."""
     IGNORED = "ignored"
     """About nothing that concerns a payment or a refund."""
     UNKNOWN = "unknown"

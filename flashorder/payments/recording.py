@@ -14,7 +14,9 @@ import structlog
 from flashorder.infra.postgres.outbox import publish
 from flashorder.infra.postgres.pool import Connection
 from flashorder.kernel.events import Event, Topic
+from flashorder.kernel.money import Money
 from flashorder.payments import store
+from flashorder.payments.metrics import PaymentMetrics
 from flashorder.payments.model import PAYMENT, REFUND, PaymentStatus, RefundStatus, ReportOutcome
 from flashorder.payments.providers.port import PaymentReport, RefundReport, Report
 from flashorder.payments.records import Payment, Refund
@@ -38,6 +40,7 @@ class Recorder:
     """
 
     silence_seconds: float
+    metrics: PaymentMetrics
 
     async def record(self, connection: Connection, provider: str, report: Report) -> ReportOutcome:
         """Apply ``report`` to the payment or refund that it names."""
@@ -58,25 +61,26 @@ class Recorder:
     async def record_payment(
         self, connection: Connection, payment: Payment, report: PaymentReport
     ) -> ReportOutcome:
-        """Apply ``report`` to ``payment``; a step back, or aside, changes nothing."""
-        if report.amount != payment.amount:
-            log.error(
-                "payment_amount_mismatch",
-                payment_id=str(payment.payment_id),
-                expected=str(payment.amount),
-                reported=str(report.amount),
-            )
-            return ReportOutcome.MISMATCH
+        """Apply ``report`` to ``payment``; a step back, or aside, changes nothing.
+
+        Money that was taken is booked as it was taken: of another amount or currency than was asked
+        for, it does not keep the order, and the orders say that it must go back.
+        """
         siblings = await store.lock_payments_of_order(connection, payment.order_id)
         present = siblings[payment.payment_id]
-        if not PAYMENT.permits(present.status, report.status):
+        permitted = PAYMENT.permits(present.status, report.status)
+        captures = permitted and report.status is PaymentStatus.CAPTURED
+        agrees = self._agrees(payment.payment_id, present.amount, report.amount)
+        if not agrees and not (captures and report.amount.amount >= 0):
+            return ReportOutcome.MISMATCH
+        if not permitted:
             await store.note_heard(connection, payment.payment_id, report)
             return ReportOutcome.UNCHANGED
         moved = await store.move_payment(
             connection, payment.payment_id, report, self.silence_seconds
         )
         assert moved is not None, "the payment is locked, so what was permitted still is"
-        if moved.status is PaymentStatus.CAPTURED and not moved.keeps_order:
+        if moved.status is PaymentStatus.CAPTURED and agrees and not moved.keeps_order:
             # The order stands on another capture already, so this one is told to nobody.
             await request_refund(
                 connection, moved, reason=DUPLICATE_CAPTURE, request_key=DUPLICATE_CAPTURE
@@ -89,13 +93,7 @@ class Recorder:
         self, connection: Connection, refund: Refund, report: RefundReport
     ) -> ReportOutcome:
         """Apply ``report`` to ``refund``."""
-        if report.amount != refund.amount:
-            log.error(
-                "refund_amount_mismatch",
-                refund_id=str(refund.refund_id),
-                expected=str(refund.amount),
-                reported=str(report.amount),
-            )
+        if not self._agrees(refund.refund_id, refund.amount, report.amount):
             return ReportOutcome.MISMATCH
         await store.lock_payments_of_order(connection, refund.order_id)
         if report.status is RefundStatus.PENDING:
@@ -111,6 +109,19 @@ class Recorder:
         else:
             await publish(connection, [_told(Topic.REFUND_SUCCEEDED, moved)])
         return ReportOutcome.CHANGED
+
+    def _agrees(self, subject: uuid.UUID, expected: Money, reported: Money) -> bool:
+        """Whether a report of ``subject`` is about the amount in our books; if not, it is told."""
+        if reported == expected:
+            return True
+        self.metrics.mismatched_reports.inc()
+        log.error(
+            "reported_amount_mismatch",
+            subject=str(subject),
+            expected=str(expected),
+            reported=str(reported),
+        )
+        return False
 
 
 async def request_refund(

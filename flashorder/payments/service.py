@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
 from flashorder.infra.postgres.pool import Pool, transaction
 from flashorder.kernel.errors import (
     Conflict,
@@ -29,6 +31,7 @@ from flashorder.kernel.events import Event
 from flashorder.kernel.identifiers import parse_id
 from flashorder.kernel.money import Money
 from flashorder.payments import store
+from flashorder.payments.metrics import PaymentMetrics
 from flashorder.payments.model import PaymentStatus, ReportOutcome
 from flashorder.payments.providers.port import PaymentProvider
 from flashorder.payments.providers.registry import ProviderRegistry
@@ -62,12 +65,14 @@ class PaymentService:
         providers: ProviderRegistry,
         settings: Settings,
         accepted: AcceptedPurchases | None = None,
+        metrics: PaymentMetrics | None = None,
     ) -> None:
         self._pool = pool
         self._providers = providers
         self._settings = settings
         self._accepted = accepted
-        self._recorder = Recorder(settings.payment_silence_seconds)
+        self.metrics = metrics or PaymentMetrics(CollectorRegistry())
+        self._recorder = Recorder(settings.payment_silence_seconds, self.metrics)
         self.upkeep = Upkeep(pool, providers, self._recorder, settings)
 
     # -- the buyer

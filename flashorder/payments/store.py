@@ -131,6 +131,8 @@ async def move_payment(
         _action(report),
         report.failure_code,
         silence_seconds,
+        report.amount.amount,
+        report.amount.currency,
     )
     return _payment(row)
 

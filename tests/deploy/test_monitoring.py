@@ -16,6 +16,7 @@ from flashorder.consumer.metrics import ConsumerMetrics
 from flashorder.infra.telemetry.metrics import Metrics
 from flashorder.inventory.reconciliation.service import ReconciliationMetrics
 from flashorder.notifications.metrics import OutboxMetrics
+from flashorder.payments.metrics import PaymentMetrics
 from flashorder.reservations.batching import ReserveMetrics
 from tests.deploy.files import dashboards, read, roles, services
 from tests.fulfilment.conftest import free_port
@@ -30,7 +31,9 @@ WORDS_OF_PROMQL = {
 def exported() -> set[str]:
     """The names of every sample that any role can tell."""
     metrics = Metrics(role="any")
-    for family in (ConsumerMetrics, OutboxMetrics, ReconciliationMetrics, ReserveMetrics):
+    for family in (
+        ConsumerMetrics, OutboxMetrics, PaymentMetrics, ReconciliationMetrics, ReserveMetrics,
+    ):  # fmt: skip
         family(metrics.registry)
     return {
         family.name + suffix

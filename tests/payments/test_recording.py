@@ -21,12 +21,14 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from prometheus_client import CollectorRegistry
 
 from flashorder.infra.postgres.pool import Pool, connect_postgres, transaction
 from flashorder.kernel.identifiers import new_id
 from flashorder.kernel.money import Money
 from flashorder.payments import store
 from flashorder.payments.invariants import INVARIANTS
+from flashorder.payments.metrics import PaymentMetrics
 from flashorder.payments.model import (
     OPEN,
     PAYMENT,
@@ -48,6 +50,7 @@ class Believed:
     """What the model believes of a payment."""
 
     payment_id: uuid.UUID
+    amount: int = AMOUNT
     status: PaymentStatus = PaymentStatus.PENDING
     keeps_order: bool = False
     refunds: dict[str, Giving] = field(default_factory=dict)
@@ -79,7 +82,7 @@ class PaymentBooks(RuleBasedStateMachine):
         self.pool: Pool = self.run(connect_postgres(self.url))
         self.run(self.pool.execute("TRUNCATE payments, refunds, outbox"))
         self.order_id = new_id()
-        self.recorder = Recorder(silence_seconds=1)
+        self.recorder = Recorder(1, PaymentMetrics(CollectorRegistry()))
         self.believed: list[Believed] = []
         self.told: list[str] = []
 
@@ -118,7 +121,7 @@ class PaymentBooks(RuleBasedStateMachine):
         payment.status = status
         if status is CAPTURED:
             if any(each.keeps_order for each in self.believed):
-                payment.refunds["duplicate_payment"] = Giving(AMOUNT)
+                payment.refunds["duplicate_payment"] = Giving(payment.amount)
                 return
             payment.keeps_order = True
         topic = "failed" if status is PaymentStatus.EXPIRED else str(status)
@@ -127,7 +130,16 @@ class PaymentBooks(RuleBasedStateMachine):
 
     @rule(payment=payments, status=st.sampled_from(PaymentStatus), off=st.sampled_from([-1, 1]))
     def wrong_amount(self, payment: Believed, status: PaymentStatus, off: int) -> None:
-        assert self.run(self._reported(payment, status, off)) is ReportOutcome.MISMATCH
+        outcome = self.run(self._reported(payment, status, off))
+        if status is not CAPTURED or payment.status is CAPTURED:
+            assert outcome is ReportOutcome.MISMATCH
+            return
+        assert outcome is ReportOutcome.CHANGED
+        payment.status, payment.amount = CAPTURED, payment.amount + off
+        self.told.append("payment.captured")
+        # The orders hear of it and say that it must go back.
+        assert self.run(self._refund_requested(payment, None, "amount_mismatch")) is not None
+        payment.refunds["amount_mismatch"] = Giving(payment.amount)
 
     @rule(
         payment=payments,
@@ -136,7 +148,7 @@ class PaymentBooks(RuleBasedStateMachine):
     )
     def refund(self, payment: Believed, amount: int | None, key: str) -> None:
         given = self.run(self._refund_requested(payment, amount, key))
-        left = AMOUNT - payment.refunded
+        left = payment.amount - payment.refunded
         wanted = left if amount is None else amount
         if key in payment.refunds:
             assert given is not None
@@ -146,11 +158,11 @@ class PaymentBooks(RuleBasedStateMachine):
         else:
             assert given is not None
             payment.refunds[key] = Giving(wanted)
-            payment.keeps_order = payment.keeps_order and payment.refunded < AMOUNT
+            payment.keeps_order = payment.keeps_order and payment.refunded < payment.amount
 
     @rule(
         payment=payments,
-        key=st.sampled_from(["a", "b", "c", "duplicate_payment"]),
+        key=st.sampled_from(["a", "b", "c", "duplicate_payment", "amount_mismatch"]),
         status=st.sampled_from(RefundStatus),
     )
     def refund_report(self, payment: Believed, key: str, status: RefundStatus) -> None:
@@ -193,6 +205,7 @@ class PaymentBooks(RuleBasedStateMachine):
     def the_invariants_hold(self) -> None:
         if not hasattr(self, "pool"):
             return
+        self.run(self.pool.execute("UPDATE outbox SET processed_at = now()"))
         for each in INVARIANTS:
             if each.name == "payments_one_keeps_the_order" and self._a_refund_failed():
                 continue  # money that could not be given back is just what it is to show
@@ -215,7 +228,7 @@ class PaymentBooks(RuleBasedStateMachine):
                     reference=f"pay_{payment.payment_id.hex}",
                     payment_id=payment.payment_id,
                     status=status,
-                    amount=Money(AMOUNT + off, "GBP"),
+                    amount=Money(payment.amount + off, "GBP"),
                 ),
             )
 

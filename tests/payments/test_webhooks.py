@@ -10,9 +10,12 @@ from random import sample
 from typing import Any
 
 import msgspec
+import pytest
 
 from flashorder.infra.postgres.pool import transaction
+from flashorder.kernel.events import Event, Topic
 from flashorder.kernel.identifiers import new_id
+from flashorder.orders.settlement import OrderSettlement
 from flashorder.payments import store
 from flashorder.payments.model import PaymentStatus
 from flashorder.payments.signatures import sign
@@ -59,6 +62,10 @@ async def kept(house: House) -> int:
 async def pending(house: House) -> Any:
     """An attempt that the provider has not answered yet."""
     order_id, _ = await house.order()
+    return await pending_of(house, order_id)
+
+
+async def pending_of(house: House, order_id: uuid.UUID) -> Any:
     async with transaction(house.pool) as connection:
         order = await store.lock_order_to_pay(connection, order_id)
         return await store.insert_payment(
@@ -199,13 +206,61 @@ async def test_an_unknown_provider_is_not_found(house: House, web_role: Served) 
         assert (await answer.json())["code"] == "provider_not_found"
 
 
-async def test_another_amount_is_kept_for_an_operator(house: House, web_role: Served) -> None:
+OTHERS = [{"amount": 1998}, {"amount": 2000}, {"currency": "EUR"}]
+
+
+@pytest.mark.parametrize("change", OTHERS)
+async def test_another_amount_without_money_changes_nothing_and_is_counted(
+    house: House, web_role: Served, change: dict[str, Any]
+) -> None:
     payment = await pending(house)
-    for change in ({"amount": 1}, {"currency": "EUR"}):
-        _, answer = await deliver(house, web_role, webhook(payment.payment_id, **change))
-        assert answer["outcome"] == "mismatch"
+    _, answer = await deliver(house, web_role, webhook(payment.payment_id, "authorized", **change))
+    assert answer["outcome"] == "mismatch"
     assert (await house.payment(payment.payment_id)).status is PaymentStatus.PENDING
     assert await house.told(payment.order_id) == []
+    (family,) = house.service.metrics.mismatched_reports.collect()
+    assert family.samples[0].value == 1
+
+
+@pytest.mark.parametrize("change", OTHERS)
+async def test_money_of_another_amount_is_booked_and_goes_back(
+    house: House, web_role: Served, change: dict[str, Any]
+) -> None:
+    payment = await pending(house)
+    body = webhook(payment.payment_id, **change)
+    for outcome in ("changed", "unchanged"):
+        assert (await deliver(house, web_role, body))[1]["outcome"] == outcome
+    taken = await house.payment(payment.payment_id)
+    assert taken.status is CAPTURED
+    assert {**TOTAL.as_json(), **change} == taken.amount.as_json()
+    assert not taken.keeps_order
+    # The orders hear of it, and answer that it must go back.
+    settlement = OrderSettlement(house.pool, holds=Never(), units=Never())
+    (event,) = await heard(house, Topic.PAYMENT_CAPTURED)
+    await settlement.payment_captured(event)
+    (event,) = await heard(house, Topic.ORDER_REFUND_DUE)
+    assert event.payload["reason"] == "amount_mismatch"
+    assert await house.violations() == ["captures_of_another_amount_go_back"]
+    await house.service.on_refund_due(event)
+    (refund,) = await house.refunds(payment.payment_id)
+    assert refund.amount == taken.amount
+    assert await house.violations() == []
+    # The buyer may still pay what the order costs.
+    again = await pending_of(house, payment.order_id)
+    await deliver(house, web_role, webhook(again.payment_id, "captured", "pay_2"))
+    assert (await house.payment(again.payment_id)).keeps_order
+
+
+class Never:
+    """Parts that must not be asked."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(name)
+
+
+async def heard(house: House, topic: Topic) -> list[Event]:
+    rows = await house.pool.fetch("SELECT * FROM outbox WHERE topic = $1", topic)
+    return [Event(topic, row["key"], row["payload"], row["event_id"]) for row in rows]
 
 
 async def test_an_event_about_something_else_is_ignored(house: House, web_role: Served) -> None:

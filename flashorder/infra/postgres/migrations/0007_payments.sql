@@ -11,6 +11,7 @@ CREATE TABLE payments (
     status text NOT NULL DEFAULT 'pending'
         CHECK (status IN ('pending', 'requires_action', 'authorized', 'captured',
                           'failed', 'voided', 'expired')),
+    -- What was asked for; once captured, what was taken.
     amount bigint NOT NULL CHECK (amount >= 0),
     currency char(3) NOT NULL,
     method text CHECK (length(method) <= 40),
