@@ -37,7 +37,9 @@ from flashorder.infra.postgres.pool import Pool, connect_postgres, database_fail
 from flashorder.infra.redis.connection import connect_redis
 from flashorder.infra.redis.requirements import require_store
 from flashorder.infra.telemetry.metrics import Metrics
+from flashorder.inventory import jobs as inventory_jobs
 from flashorder.inventory import routes as inventory_routes
+from flashorder.inventory.departures import Departures
 from flashorder.inventory.ledger import StockLedger
 from flashorder.inventory.reconciliation import jobs as reconciliation_jobs
 from flashorder.inventory.reconciliation import routes as reconciliation_routes
@@ -231,6 +233,7 @@ def worker_subscriptions(parts: Parts, payments: PaymentService) -> dict[Topic, 
         payment_jobs.subscriptions(payments),
         fulfilment_jobs.subscriptions(parts.fulfilment),
         consumer_jobs.subscriptions(dead_letters),
+        inventory_jobs.subscriptions(Departures(parts.pool)),
     )
 
 

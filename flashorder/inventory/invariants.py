@@ -25,4 +25,26 @@ INVARIANTS = [
               IS DISTINCT FROM (coalesce(moved.on_hand, 0), coalesce(moved.available, 0))
         """,
     ),
+    Invariant(
+        "shipped_units_are_those_of_parcels_that_left",
+        "the ledger has each line of each parcel that left as shipped, and nothing else",
+        """
+        SELECT reference, sku, coalesce(parcel.units, 0) AS units,
+               coalesce(moved.units, 0) AS units_moved
+        FROM (
+            SELECT shipment_id::text AS reference, sku, sum(line.quantity) AS units
+            FROM shipments
+            JOIN shipment_lines AS line USING (shipment_id)
+            WHERE status IN ('shipped', 'delivered')
+            GROUP BY shipment_id, sku
+        ) AS parcel
+        FULL JOIN (
+            SELECT reference, sku, -sum(quantity) AS units
+            FROM stock_movements
+            WHERE kind = 'shipped'
+            GROUP BY reference, sku
+        ) AS moved USING (reference, sku)
+        WHERE parcel.units IS DISTINCT FROM moved.units
+        """,
+    ),
 ]

@@ -56,6 +56,7 @@ class Cause(StrEnum):
     SALE_CREATED = "sale_created"
     SALE_TOP_UP = "sale_top_up"
     SALE_SETTLED = "sale_settled"
+    PARCEL_LEFT = "parcel_left"
     DELIVERY = "delivery"
 
 
@@ -65,7 +66,7 @@ NO_COUNTS = (Cause.CATALOGUE_ESTIMATE, Cause.SALE_PROMISE)
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """A line of the ledger. ``quantity`` is signed units, ``reference`` a sale, order or note."""
+    """A line of the ledger. ``quantity`` is signed units, ``reference`` a sale, parcel or note."""
 
     movement_id: uuid.UUID
     sku: str

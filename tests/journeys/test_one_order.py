@@ -77,6 +77,8 @@ async def test_from_the_click_to_the_doorstep(system: System) -> None:
         "placed", "paid", "awaiting_shipment", "shipped", "completed"]  # fmt: skip
     await comes_back(system, sale_id, 8)
     await adds_up(system)
+    stock = await system.admin("GET", f"stock/{SKU}")
+    assert (stock.body["on_hand"], stock.body["available"]) == (8, 0)
 
 
 async def test_a_cancelled_order_gives_its_unit_back(system: System) -> None:
