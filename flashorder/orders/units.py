@@ -7,6 +7,7 @@ import uuid
 import structlog
 
 from flashorder.infra.postgres.pool import Pool, database_failures
+from flashorder.kernel.errors import Unavailable
 from flashorder.kernel.events import Event
 from flashorder.orders.store import SQL
 from flashorder.reservations.ports import Holds, ReleaseOutcome
@@ -50,9 +51,19 @@ class OrderUnits:
         """Release what was cancelled ``older_than_seconds`` ago and is not marked as given back.
 
         The net below the outbox: nothing that a lost event or a bug there could keep from a buyer.
+        An order that cannot be released keeps none of the others; returns how many were. Raises
+        ``Unavailable`` when a store is away: then no other would fare better.
         """
         with database_failures():
             rows = await self._pool.fetch(SQL["unreleased"], older_than_seconds, orders_max)
+        done = 0
         for row in rows:
-            await self.release(row["order_id"], row["sale_id"], row["buyer_id"], row["hold"])
-        return len(rows)
+            try:
+                await self.release(row["order_id"], row["sale_id"], row["buyer_id"], row["hold"])
+            except Unavailable:
+                raise
+            except Exception as error:  # whatever it is, it is told, and tried again next time
+                log.error("units_not_released", order_id=str(row["order_id"]), error=repr(error))
+            else:
+                done += 1
+        return done

@@ -6,16 +6,20 @@ import asyncio
 
 import pytest
 
+from flashorder.infra.redis.connection import connect_redis
 from flashorder.kernel.errors import (
     InvalidInput,
     InvalidState,
     NotFound,
     PreconditionFailed,
+    StoreUnavailable,
 )
 from flashorder.kernel.events import Topic
 from flashorder.kernel.identifiers import new_id
 from flashorder.orders.jobs import jobs
 from flashorder.orders.model import PAYMENT_EXPIRED
+from flashorder.orders.units import OrderUnits
+from flashorder.reservations.holds import StoreHolds
 from tests.consumer.shop import Bought, Shop, settings
 from tests.orders.desk import Desk
 
@@ -263,6 +267,32 @@ async def test_units_that_no_event_gave_back_are_given_back_by_the_net(
     assert await desk.units.release_forgotten(0, 10) == 1
     assert await desk.units.release_forgotten(0, 10) == 0
     assert await desk.shop.remaining() == 10
+
+
+async def test_an_order_that_cannot_be_released_keeps_none_of_the_others(
+    desk: Desk, bought: Bought
+) -> None:
+    fine = await desk.shop.place()
+    await desk.expire(bought)
+    await desk.expire(fine)
+    await desk.pool.execute("DELETE FROM outbox")
+    await desk.pool.execute(
+        "UPDATE orders SET hold = 32767, cancelled_at = cancelled_at - interval '1 h'"
+        " WHERE order_id = $1",
+        bought.order_id,
+    )
+    assert await desk.units.release_forgotten(0, 10) == 1
+    assert (await desk.order(fine))["released_at"] is not None
+    assert (await desk.order(bought))["released_at"] is None
+    assert await desk.shop.remaining() == 9
+
+
+async def test_a_store_that_is_away_ends_the_round(desk: Desk, bought: Bought) -> None:
+    await desk.expire(bought)
+    async with connect_redis("redis://127.0.0.1:9") as nowhere:
+        with pytest.raises(StoreUnavailable):
+            await OrderUnits(desk.pool, StoreHolds(nowhere, 1)).release_forgotten(0, 10)
+    assert (await desk.order(bought))["released_at"] is None
 
 
 async def test_a_release_for_an_order_without_a_sale_is_nothing(desk: Desk, bought: Bought) -> None:
