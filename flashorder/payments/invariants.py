@@ -58,12 +58,13 @@ INVARIANTS: list[Invariant] = [
     ),
     Invariant(
         "payments_are_of_the_orders_buyer",
-        "A payment has an order, and is its buyer's and in its currency.",
+        "A payment has an order, and is its buyer's; it asks, and keeps it, in its currency.",
         """
         SELECT payments.payment_id, payments.order_id
         FROM payments LEFT JOIN orders USING (order_id)
-        WHERE (payments.buyer_id, payments.currency)
-            IS DISTINCT FROM (orders.buyer_id, orders.currency)
+        WHERE payments.buyer_id IS DISTINCT FROM orders.buyer_id
+           OR (payments.currency <> orders.currency
+               AND (payments.keeps_order OR payments.status <> 'captured'))
         """,
     ),
     Invariant(
