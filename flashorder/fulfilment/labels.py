@@ -7,17 +7,17 @@ gets the same label, so a death anywhere in between costs a few seconds and no s
 
 from __future__ import annotations
 
-import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
+import asyncpg
 import msgspec
 import structlog
 
 from flashorder.fulfilment.carriers.port import CarrierRefused, Label, LabelCancellation
 from flashorder.fulfilment.carriers.registry import Carriers
 from flashorder.fulfilment.model import SHIPMENT, Parcel, ShipmentStatus
+from flashorder.fulfilment.rounds import call_each
 from flashorder.fulfilment.store import SQL, Shipment, find_shipment, mark_shipped, shipment_of
 from flashorder.infra.postgres.outbox import publish
 from flashorder.infra.postgres.pool import Pool, database_failures, transaction
@@ -32,9 +32,7 @@ from flashorder.kernel.events import Event, Topic
 from flashorder.settings import Settings
 
 log = structlog.get_logger(__name__)
-T = TypeVar("T")
 
-CALLS_AT_ONCE_MAX = 8
 LEASE_MARGIN_SECONDS = 5.0
 BACKOFF_SECONDS_MAX = 60.0
 AUTOPILOT_ATTEMPTS_MAX = 20
@@ -106,7 +104,7 @@ class LabelDesk:
         """Ask for labels that nobody is asking for; returns how many have shipped by that."""
         with database_failures():
             rows = await self._pool.fetch(SQL["claim_labels"], self._lease_seconds, shipments_max)
-        return await _each(map(shipment_of, rows), self._try_to_ship)
+        return await call_each([shipment_of(row) for row in rows], _carrier_of, self._try_to_ship)
 
     async def take_back_due(self, shipments_max: int) -> int:
         """Cancel labels of cancelled shipments at their carriers; returns how many are settled."""
@@ -114,24 +112,22 @@ class LabelDesk:
             rows = await self._pool.fetch(
                 SQL["claim_label_cancellations"], self._lease_seconds, shipments_max
             )
-        return await _each(
-            [(row["shipment_id"], row["carrier"]) for row in rows], self._try_to_take_back
-        )
+        return await call_each(rows, lambda row: str(row["carrier"]), self._try_to_take_back)
 
     async def _try_to_ship(self, shipment: Shipment) -> bool:
         try:
             await self._ask_and_ship(shipment, "worker")
-        except (Conflict, InvalidInput, ProviderUnavailable) as failure:
-            # Both are written down in the row by now; the next round reads them there.
+        except (Conflict, InvalidInput) as failure:
+            # A refusal is written down in the row by now; the next round reads it there.
             log.info("label_not_had", shipment_id=str(shipment.shipment_id), reason=failure.detail)
             return False
         return True
 
-    async def _try_to_take_back(self, claim: tuple[uuid.UUID, str]) -> bool:
-        shipment_id, carrier_name = claim
+    async def _try_to_take_back(self, claim: asyncpg.Record) -> bool:
+        shipment_id = claim["shipment_id"]
         try:
-            outcome = await self._carriers.chosen(carrier_name).cancel_label(shipment_id)
-        except FlashorderError as failure:
+            outcome = await self._carriers.chosen(claim["carrier"]).cancel_label(shipment_id)
+        except (Conflict, InvalidInput) as failure:
             # The claim's lease is the pause before the next try.
             log.warning("label_not_taken_back", shipment_id=str(shipment_id), reason=failure.detail)
             return False
@@ -142,16 +138,16 @@ class LabelDesk:
         return True
 
     async def _ask_and_ship(self, shipment: Shipment, actor: str) -> Shipment:
-        assert shipment.carrier is not None, "a label was requested without a carrier"
+        carrier_name = _carrier_of(shipment)
         try:
-            carrier = self._carriers.chosen(shipment.carrier)
+            carrier = self._carriers.chosen(carrier_name)
             label = await carrier.create_label(shipment.consignment)
         except CarrierRefused as refusal:
             with database_failures():
                 await self._pool.execute(
                     SQL["drop_label_request"],
                     shipment.shipment_id,
-                    shipment.carrier,
+                    carrier_name,
                     refusal.detail,
                 )
             raise
@@ -211,14 +207,6 @@ def _shipped_event(shipment: Shipment, label: Label) -> Event:
     return Event(Topic.SHIPMENT_SHIPPED, shipment.order_id, payload)
 
 
-async def _each(items: Iterable[T], work: Callable[[T], Awaitable[bool]]) -> int:
-    """Run ``work`` on every item, a few at once; how many times it was true."""
-    slots = asyncio.Semaphore(CALLS_AT_ONCE_MAX)
-
-    async def one(item: T) -> bool:
-        async with slots:
-            return await work(item)
-
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(item)) for item in items]
-    return sum(task.result() for task in tasks)
+def _carrier_of(shipment: Shipment) -> str:
+    assert shipment.carrier is not None, "a label was requested without a carrier"
+    return shipment.carrier

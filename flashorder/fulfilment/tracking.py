@@ -23,11 +23,12 @@ from flashorder.fulfilment.model import (
     TrackingStatus,
     furthest,
 )
+from flashorder.fulfilment.rounds import call_each
 from flashorder.fulfilment.store import SQL, as_columns
 from flashorder.infra.postgres.outbox import publish
 from flashorder.infra.postgres.pool import Connection, Pool, database_failures, transaction
 from flashorder.kernel.clock import utc_now
-from flashorder.kernel.errors import NotFound, ProviderUnavailable
+from flashorder.kernel.errors import NotFound
 from flashorder.kernel.events import Event, Topic
 from flashorder.settings import Settings
 
@@ -106,10 +107,7 @@ class TrackingDesk:
         """Ask carriers about parcels not heard of for long; returns how many answers had news."""
         with database_failures():
             rows = await self._pool.fetch(SQL["claim_silent"], self._silence_seconds, parcels_max)
-        news = 0
-        for row in rows:
-            news += await self._ask(row["carrier"], row["tracking_number"])
-        return news
+        return await call_each(rows, lambda row: str(row["carrier"]), self._ask)
 
     async def forget_old(self, webhooks_max: int) -> int:
         """Delete kept webhooks beyond their retention; returns how many."""
@@ -119,14 +117,15 @@ class TrackingDesk:
             )
         return int(status.split()[-1])
 
-    async def _ask(self, carrier_name: str, tracking_number: str) -> bool:
+    async def _ask(self, claim: asyncpg.Record) -> bool:
+        carrier_name, tracking_number = claim["carrier"], claim["tracking_number"]
         carrier = self._carriers.get(carrier_name)
         if carrier is None:
             log.error("carrier_no_longer_known", carrier=carrier_name)
             return False
         try:
             events = await carrier.tracking(tracking_number)
-        except (ProviderUnavailable, CarrierRefused) as failure:
+        except CarrierRefused as failure:
             log.info("carrier_did_not_tell", carrier=carrier_name, reason=failure.detail)
             return False
         if not await self._keep(carrier_name, events):

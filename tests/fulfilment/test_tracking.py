@@ -13,7 +13,11 @@ import msgspec
 import pytest
 from standardwebhooks import Webhook
 
-from flashorder.fulfilment.model import PROGRESS, TrackingStatus
+from flashorder.fulfilment.carriers.registry import Carriers
+from flashorder.fulfilment.carriers.simulator import SimulatedCarrier
+from flashorder.fulfilment.model import PROGRESS, TrackingEvent, TrackingStatus
+from flashorder.fulfilment.rounds import CALLS_AT_ONCE_MAX
+from flashorder.fulfilment.service import FulfilmentService
 from flashorder.kernel.clock import utc_now
 from flashorder.kernel.errors import InvalidState, MalformedRequest, NotFound, Unauthenticated
 from flashorder.kernel.events import Topic
@@ -267,6 +271,22 @@ async def test_a_silent_carrier_is_asked(house: House, simulator: SimulatorClien
     assert len(await house.told(Topic.SHIPMENT_DELIVERED)) == 1
     assert await house.service.tracking.ask_silent(10) == 0
     await house.check_invariants()
+
+
+async def test_silent_carriers_are_asked_side_by_side(house: House) -> None:
+    together = asyncio.Barrier(CALLS_AT_ONCE_MAX)
+
+    class Patient(SimulatedCarrier):
+        async def tracking(self, tracking_number: str) -> list[TrackingEvent]:
+            await together.wait()  # one after another, nobody would ever pass
+            return []
+
+    service = FulfilmentService(house.pool, Carriers([Patient.of(house.settings)]), house.settings)
+    for _ in range(CALLS_AT_ONCE_MAX):
+        await on_its_way(house)
+    await house.pool.execute("UPDATE shipments SET tracking_due_at = now()")
+    async with asyncio.timeout(5):
+        assert await service.tracking.ask_silent(100) == 0
 
 
 async def test_a_carrier_that_is_away_leaves_the_parcel_as_it_is(house: House) -> None:
