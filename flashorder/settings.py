@@ -100,6 +100,9 @@ class Settings(BaseSettings):
     payment_capture: Annotated[str, Field(pattern="^(automatic|manual)$")] = "automatic"
     payment_batch_max: Positive = 100
     payment_webhook_retention_seconds: Seconds = 30 * 86400.0
+    # A refund that the house owes and the provider refuses; the pause doubles each time.
+    refund_attempts_max: Annotated[int, Field(ge=1, le=20)] = 8
+    refund_retry_seconds: Seconds = 60.0
     provider_timeout_seconds: Seconds = 10.0
     provider_connections_max: Positive = 100
     provider_calls_max: Positive = 8

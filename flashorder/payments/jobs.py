@@ -16,6 +16,7 @@ def jobs(service: PaymentService, settings: Settings) -> list[Job]:
         Job("payments_ask_silent", pause_seconds, upkeep.ask_silent),
         Job("payments_drive_refunds", pause_seconds, upkeep.drive_refunds),
         Job("payments_apply_kept_webhooks", 1.0, upkeep.apply_kept_webhooks),
+        Job("payments_measure", 5.0, service.measure),
         Job("payments_purge_webhooks", 60.0, upkeep.purge_webhooks),
     ]
 

@@ -36,10 +36,14 @@ _TOPICS = {
 class Recorder:
     """Applies reports within the transaction of the caller.
 
-    ``silence_seconds``: how long after a change the worker waits before it asks the provider.
+    ``silence_seconds``: how long after a change the worker waits before it asks the provider. A
+    refund that the house owes is tried ``refund_attempts_max`` times, first again after
+    ``refund_retry_seconds``, then after twice as long each time.
     """
 
     silence_seconds: float
+    refund_attempts_max: int
+    refund_retry_seconds: float
     metrics: PaymentMetrics
 
     async def record(self, connection: Connection, provider: str, report: Report) -> ReportOutcome:
@@ -104,11 +108,29 @@ class Recorder:
         if moved is None:
             return ReportOutcome.UNCHANGED
         if moved.status is RefundStatus.FAILED:
-            log.error("refund_failed", refund_id=str(moved.refund_id), code=moved.failure_code)
+            log.warning("refund_refused", refund_id=str(moved.refund_id), code=moved.failure_code)
             await store.uncount_refund(connection, moved)
+            if moved.requested_by is None:
+                await self._try_again(connection, moved)
         else:
             await publish(connection, [_told(Topic.REFUND_SUCCEEDED, moved)])
         return ReportOutcome.CHANGED
+
+    async def _try_again(self, connection: Connection, refused: Refund) -> None:
+        """Write the next attempt down, for later; an operator's refund is left to the operator."""
+        if refused.attempt >= self.refund_attempts_max:
+            log.error("refund_needs_a_person", payment_id=str(refused.payment_id))
+            return
+        await store.insert_refund(
+            connection,
+            refused.payment_id,
+            refused.amount.amount,
+            reason=refused.reason,
+            request_key=refused.next_key,
+            requested_by=None,
+            lease_seconds=self.refund_retry_seconds * 2 ** (refused.attempt - 1),
+            attempt=refused.attempt + 1,
+        )
 
     def _agrees(self, subject: uuid.UUID, expected: Money, reported: Money) -> bool:
         """Whether a report of ``subject`` is about the amount in our books; if not, it is told."""

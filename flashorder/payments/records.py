@@ -65,9 +65,20 @@ class Refund:
     status: RefundStatus
     amount: Money
     reason: str
+    request_key: str
+    requested_by: uuid.UUID | None
+    attempt: int
     reference: str | None
     failure_code: str | None
     created_at: datetime
+
+    @property
+    def next_key(self) -> str:
+        """The request key of the attempt after this one: ``due:units_gone``, ``…:2``, ``…:3``."""
+        first = self.request_key
+        if self.attempt > 1:
+            first = first.removesuffix(f":{self.attempt}")
+        return f"{first}:{self.attempt + 1}"
 
     @classmethod
     def from_row(cls, row: Any) -> Refund:

@@ -169,6 +169,7 @@ class _Calls:
             order_id=query.order_id,
             status=query.status,
             provider=query.provider,
+            refund_to_decide=query.refund == "refused",
             before=after[0] if after else None,
             limit=query.limit + 1,
         )

@@ -72,7 +72,12 @@ class PaymentService:
         self._settings = settings
         self._accepted = accepted
         self.metrics = metrics or PaymentMetrics(CollectorRegistry())
-        self._recorder = Recorder(settings.payment_silence_seconds, self.metrics)
+        self._recorder = Recorder(
+            silence_seconds=settings.payment_silence_seconds,
+            refund_attempts_max=settings.refund_attempts_max,
+            refund_retry_seconds=settings.refund_retry_seconds,
+            metrics=self.metrics,
+        )
         self.upkeep = Upkeep(pool, providers, self._recorder, settings)
 
     # -- the buyer
@@ -288,6 +293,8 @@ class PaymentService:
     async def on_refund_due(self, event: Event) -> None:
         """ORDER_REFUND_DUE {payment_id?, reason}: one full refund of what is left, a reason once.
 
+        A refused one is tried again by itself, see ``Recorder``.
+
         Without ``payment_id``, every captured payment of the order is meant.
         """
         reason = str(event.payload.get("reason") or "order_cancelled")[:200]
@@ -302,6 +309,13 @@ class PaymentService:
                     await request_refund(
                         connection, payment, reason=reason, request_key=f"due:{reason}"
                     )
+
+    async def measure(self) -> int:
+        """Bring the gauges up to date; nothing follows at once, so it returns 0."""
+        async with transaction(self._pool) as connection:
+            count = await store.count_refunds_to_decide(connection)
+        self.metrics.refunds_to_decide.set(count)
+        return 0
 
     def _provider_of(self, payment: Payment) -> PaymentProvider:
         return self._providers[payment.provider]

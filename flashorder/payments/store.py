@@ -92,11 +92,14 @@ async def payments_page(
     order_id: uuid.UUID | None,
     status: str | None,
     provider: str | None,
+    refund_to_decide: bool,
     before: uuid.UUID | None,
     limit: int,
 ) -> list[Payment]:
     """At most ``limit`` payments older than ``before``, newest first."""
-    rows = await connection.fetch(_SQL["payments_page"], order_id, status, provider, before, limit)
+    rows = await connection.fetch(
+        _SQL["payments_page"], order_id, status, provider, before, limit, refund_to_decide
+    )
     return [Payment.from_row(row) for row in rows]
 
 
@@ -187,6 +190,7 @@ async def insert_refund(
     request_key: str,
     requested_by: uuid.UUID | None,
     lease_seconds: float,
+    attempt: int = 1,
 ) -> Refund | None:
     """A pending refund, counted on its payment; None if the payment has not that much left."""
     row = await connection.fetchrow(
@@ -198,6 +202,7 @@ async def insert_refund(
         request_key,
         requested_by,
         lease_seconds,
+        attempt,
     )
     if row is not None:
         counted = await connection.fetchrow(_SQL["add_refunded"], payment_id, amount)
@@ -218,6 +223,11 @@ async def move_refund(
         report.failure_code,
     )
     return _refund(row)
+
+
+async def count_refunds_to_decide(connection: Connection) -> int:
+    """How many refunds need a person."""
+    return int(await connection.fetchval(_SQL["count_refunds_to_decide"]))
 
 
 async def uncount_refund(connection: Connection, refund: Refund) -> None:

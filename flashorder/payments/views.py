@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -104,6 +104,8 @@ class PaymentQuery(PageQuery, forbid_unknown_fields=True, kw_only=True):
     order_id: uuid.UUID | None = None
     status: PaymentStatus | None = None
     provider: ProviderName | None = None
+    refund: Literal["refused"] | None = None
+    """``refused``: a refund that is owed was refused to the last attempt, and needs a person."""
 
 
 class RefundAmount(msgspec.Struct, forbid_unknown_fields=True):

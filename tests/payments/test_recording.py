@@ -42,6 +42,7 @@ from tests.payments.house import House
 
 T = TypeVar("T")
 AMOUNT = 100
+ATTEMPTS_MAX = 3
 CAPTURED = PaymentStatus.CAPTURED
 SHOWING_FAILED_REFUNDS = ("payments_one_keeps_the_order", "captures_of_another_amount_go_back")
 
@@ -68,7 +69,7 @@ class Giving:
 
     amount: int
     status: RefundStatus = RefundStatus.PENDING
-    refund_id: uuid.UUID | None = None
+    attempt: int = 1
 
 
 class PaymentBooks(RuleBasedStateMachine):
@@ -92,7 +93,7 @@ class PaymentBooks(RuleBasedStateMachine):
                 AMOUNT,
             )
         )
-        self.recorder = Recorder(1, PaymentMetrics(CollectorRegistry()))
+        self.recorder = Recorder(1, ATTEMPTS_MAX, 60, PaymentMetrics(CollectorRegistry()))
         self.believed: list[Believed] = []
         self.told: list[str] = []
 
@@ -172,13 +173,14 @@ class PaymentBooks(RuleBasedStateMachine):
 
     @rule(
         payment=payments,
-        key=st.sampled_from(["a", "b", "c", "duplicate_payment", "amount_mismatch"]),
+        chosen=st.integers(0, 10),
         status=st.sampled_from(RefundStatus),
     )
-    def refund_report(self, payment: Believed, key: str, status: RefundStatus) -> None:
-        giving = payment.refunds.get(key)
-        if giving is None:
+    def refund_report(self, payment: Believed, chosen: int, status: RefundStatus) -> None:
+        if not payment.refunds:
             return
+        key = list(payment.refunds)[chosen % len(payment.refunds)]
+        giving = payment.refunds[key]
         outcome = self.run(self._refund_reported(payment, key, giving, status))
         if giving.status is not RefundStatus.PENDING or status is RefundStatus.PENDING:
             assert outcome is ReportOutcome.UNCHANGED
@@ -187,6 +189,10 @@ class PaymentBooks(RuleBasedStateMachine):
         giving.status = status
         if status is RefundStatus.SUCCEEDED:
             self.told.append("refund.succeeded")
+        elif giving.attempt < ATTEMPTS_MAX:
+            attempt = giving.attempt + 1
+            again = f"{key.partition(':')[0]}:{attempt}"
+            payment.refunds[again] = Giving(giving.amount, attempt=attempt)
 
     @rule(payment=payments, status=st.sampled_from(PaymentStatus))
     def assign(self, payment: Believed, status: PaymentStatus) -> None:

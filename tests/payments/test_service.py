@@ -377,3 +377,71 @@ async def test_payments_are_locked_in_one_order_by_everybody(house: House) -> No
         await first.execute(f"{lock} NOWAIT", high)  # else the two wait for one another
     await closing
     assert await house.pool.fetchval("SELECT count(close_requested_at) FROM payments") == 2
+
+
+# -- refunds that are refused
+
+
+async def refused(house: House, simulator: Simulator) -> uuid.UUID:
+    """A payment whose refund is owed, and refused until it is time for a person."""
+    payment_id = await captured(house, simulator)
+    order_id = (await house.payment(payment_id)).order_id
+    await house.set_order(order_id, "cancelled")
+    await simulator.control(refuse_refund_rate=1)
+    due = {"payment_id": str(payment_id), "reason": "units_gone"}
+    for _ in range(house.settings.refund_attempts_max + 2):
+        await house.hear(Topic.ORDER_REFUND_DUE, order_id, **due)
+        await house.pool.execute("UPDATE refunds SET ask_at = now()")
+        await house.service.upkeep.drive_refunds()
+        await simulator.delivered()
+    return payment_id
+
+
+async def test_a_refused_refund_is_tried_again_later(house: House, simulator: Simulator) -> None:
+    payment_id = await captured(house, simulator)
+    order_id = (await house.payment(payment_id)).order_id
+    await house.set_order(order_id, "cancelled")
+    await simulator.control(refuse_refund_rate=1)
+    due = {"payment_id": str(payment_id), "reason": "units_gone"}
+    await house.hear(Topic.ORDER_REFUND_DUE, order_id, **due)
+    assert await house.service.upkeep.drive_refunds() == 1
+    await simulator.delivered()
+    first, again = await house.refunds(payment_id)
+    assert (first.status, first.failure_code) == (RefundStatus.FAILED, "refund_refused")
+    assert (again.status, again.request_key) == (RefundStatus.PENDING, "due:units_gone:2")
+    assert (await house.payment(payment_id)).unrefunded.amount == 0, "it is still on its way"
+    assert await house.violations() == []
+    await simulator.control(refuse_refund_rate=0)
+    assert await house.service.upkeep.drive_refunds() == 0, "not yet"
+    await house.pool.execute("UPDATE refunds SET ask_at = now()")
+    assert await house.service.upkeep.drive_refunds() == 1
+    totals = (await simulator.delivered())["totals"]["GBP"]
+    assert totals["refunds"] == {"count": 1, "amount": 1999}
+    assert await house.told(order_id) == [
+        "payment.authorized",
+        "payment.captured",
+        "refund.succeeded",
+    ]
+
+
+async def test_a_refund_that_is_refused_for_good_needs_a_person(
+    house: House, simulator: Simulator
+) -> None:
+    payment_id = await refused(house, simulator)
+    tries = await house.refunds(payment_id)
+    assert [each.attempt for each in tries] == [*range(1, house.settings.refund_attempts_max + 1)]
+    assert {each.status for each in tries} == {RefundStatus.FAILED}
+    assert await house.violations() == ["cancelled_orders_keep_no_money"]
+
+    async def to_decide() -> tuple[float, list[uuid.UUID]]:
+        await house.service.measure()
+        (family,) = house.service.metrics.refunds_to_decide.collect()
+        wanted = {"order_id": None, "status": None, "provider": None, "before": None, "limit": 9}
+        page = await house.service.page(**wanted, refund_to_decide=True)
+        return family.samples[0].value, [each.payment_id for each in page]
+
+    assert await to_decide() == (1, [payment_id])
+    await simulator.control(refuse_refund_rate=0)
+    await house.service.refund(payment_id, amount=None, reason="by hand", request_key="call:1")
+    assert await to_decide() == (0, [])
+    assert await house.violations() == []

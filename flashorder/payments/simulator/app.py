@@ -184,12 +184,15 @@ class PaymentSimulator:
     async def refund(self, request: web.Request) -> web.Response:
         """POST /v1/refunds."""
         body, key, fingerprint = await _keyed(request, RefundBody)
+        refused = random.random() < self._control.refuse_refund_rate
         entry, events = self._books.refund(
             RefundEntry(
                 id=fresh_id("re"),
                 key=key,
                 fingerprint=fingerprint,
                 created_at=utc_now(),
+                status="failed" if refused else "succeeded",
+                failure_code="refund_refused" if refused else None,
                 **msgspec.structs.asdict(body),
             )
         )

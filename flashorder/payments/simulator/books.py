@@ -54,7 +54,7 @@ class PaymentEntry(msgspec.Struct, tag="payment"):
 
 
 class RefundEntry(msgspec.Struct, tag="refund"):
-    """A refund; it succeeds at once."""
+    """A refund; it succeeds, or is refused, at once."""
 
     id: str
     key: str
@@ -65,7 +65,8 @@ class RefundEntry(msgspec.Struct, tag="refund"):
     currency: str
     created_at: datetime
     reason: str | None = None
-    status: Literal["succeeded"] = "succeeded"
+    status: Literal["succeeded", "failed"] = "succeeded"
+    failure_code: str | None = None
 
 
 class EventEntry(msgspec.Struct, tag="event"):
@@ -182,10 +183,11 @@ class Books:
             raise Refused(422, "currency_mismatch", f"the payment is in {payment.currency}")
         if payment.refunded_amount + entry.amount > payment.amount:
             raise Refused(409, "refund_exceeds_capture", "more than what is left of the payment")
-        payment.refunded_amount += entry.amount
-        self._put(payment)
+        if entry.status == "succeeded":
+            payment.refunded_amount += entry.amount
+            self._put(payment)
         self._put(entry)
-        return entry, [self._put_event("refund.succeeded", entry.payment, self.shown(entry))]
+        return entry, [self._put_event(f"refund.{entry.status}", entry.payment, self.shown(entry))]
 
     def close_event(self, event: EventEntry) -> None:
         """The webhook was delivered, or is never to be."""
@@ -209,7 +211,11 @@ class Books:
             "captures": list(self._moments("captured_at")),
             "declines": list(self._moments("declined_at")),
             "voids": list(self._moments("voided_at")),
-            "refunds": [_movement(each, each.created_at) for each in self.refunds.values()],
+            "refunds": [
+                _movement(each, each.created_at)
+                for each in self.refunds.values()
+                if each.status == "succeeded"
+            ],
         }
         totals: dict[str, dict[str, dict[str, int]]] = {}
         for column, movements in columns.items():

@@ -196,3 +196,18 @@ async def test_books_have_one_writer(provider: Simulator) -> None:
     second = web.AppRunner(build_payment_simulator(provider.settings))
     with pytest.raises(Misconfigured):
         await second.setup()
+
+
+async def test_a_refused_refund_moves_no_money_and_stays_refused(provider: Simulator) -> None:
+    payment = await begun(provider)
+    await provider.decide(payment["action"]["url"], "approve")
+    wish = {
+        "payment": payment["id"], "amount": 999, "currency": "GBP", "merchant_reference": "r1",
+    }  # fmt: skip
+    await provider.control(refuse_refund_rate=1)
+    refused = await call(provider, "/v1/refunds", wish, "r1")
+    assert (refused[0], refused[1]["status"]) == (201, "failed")
+    await provider.control(refuse_refund_rate=0)
+    assert await call(provider, "/v1/refunds", wish, "r1") == refused
+    assert (await provider.ledger())["refunds"] == []
+    assert (await call(provider, "/v1/refunds", wish, "r2"))[1]["status"] == "succeeded"

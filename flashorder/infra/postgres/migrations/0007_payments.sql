@@ -67,7 +67,9 @@ CREATE TABLE refunds (
     reason text NOT NULL CHECK (length(reason) BETWEEN 1 AND 200),
     -- Who asked for it and why, in one word: the same request twice is one refund.
     request_key text NOT NULL CHECK (length(request_key) BETWEEN 1 AND 400),
+    -- The operator; null: the house owes it, and tries again by itself when it is refused.
     requested_by uuid,
+    attempt smallint NOT NULL DEFAULT 1 CHECK (attempt >= 1),
     provider_reference text CHECK (length(provider_reference) BETWEEN 1 AND 200),
     failure_code text CHECK (length(failure_code) <= 100),
     closed_at timestamptz,
@@ -82,6 +84,19 @@ CREATE TABLE refunds (
 
 CREATE INDEX refunds_to_drive ON refunds (ask_at) WHERE status = 'pending';
 CREATE INDEX refunds_of_order ON refunds (order_id);
+CREATE INDEX refunds_refused ON refunds (payment_id) WHERE status = 'failed';
+
+-- What the house owes and the provider has refused to the last attempt: each needs a person, until
+-- the money has gone back some other time.
+CREATE VIEW refunds_to_decide AS
+SELECT refunds.*
+FROM refunds JOIN payments USING (payment_id)
+WHERE refunds.status = 'failed' AND refunds.requested_by IS NULL
+  AND payments.refunded_amount + refunds.amount <= payments.amount
+  AND NOT EXISTS (
+      SELECT FROM refunds later
+      WHERE later.payment_id = refunds.payment_id AND later.reason = refunds.reason
+        AND later.requested_by IS NULL AND later.attempt > refunds.attempt);
 
 -- Verified webhooks as they came. One that is here already is a duplicate; one whose payment is not
 -- here yet waits. Old rows are removed by age, so the table is bounded by the retention time.
