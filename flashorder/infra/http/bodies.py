@@ -23,6 +23,11 @@ from flashorder.kernel.errors import (
 PATH_VALUE_CHARACTERS_MAX: Final = 256
 _AT = re.compile(r"(?s)(.*?)(?: - at `(.*)`)?")
 _NAMED = re.compile(r"Object (contains unknown|missing required) field `(.*)`")
+# msgspec would also take 1e2 for a number, and a number for a time.
+_SPELLINGS: Final = {
+    msgspec.inspect.IntType: re.compile(r"-?\d{1,19}", re.ASCII),
+    msgspec.inspect.DateTimeType: re.compile(r"\d{4}-.*", re.ASCII),
+}
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 
 
@@ -88,18 +93,26 @@ def body_decoder(type_: Any) -> Callable[[bytes], Any]:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise MalformedRequest(f"The body is not valid JSON: {error}") from None
         if b"\\u0000" in body:
-            _refuse_nul(msgspec.json.decode(body), "")
+            _refuse_nul("body", msgspec.json.decode(body), "")
         return decoded
 
     return decode_body
 
 
 def query_decoder(type_: Any) -> Callable[[web.Request], Any]:
-    """Decodes the query string into ``type_``: texts become numbers and so on as its fields say."""
+    """Decodes the query string into ``type_``: texts become numbers and so on as its fields say.
+
+    A number is digits, a time RFC 3339.
+    """
     lists = {
         field.encode_name
         for field in msgspec.structs.fields(type_)
         if isinstance(msgspec.inspect.type_info(field.type), msgspec.inspect.ListType)
+    }
+    spellings = {
+        field.encode_name: _SPELLINGS[kind]
+        for field in msgspec.structs.fields(type_)
+        if (kind := _kind_of(msgspec.inspect.type_info(field.type))) in _SPELLINGS
     }
     default = _default_of(type_)
 
@@ -113,7 +126,9 @@ def query_decoder(type_: Any) -> Callable[[web.Request], Any]:
             if len(every) > 1 and name not in lists:
                 raise _refused("query", name, "repeated_field", "given more than once")
             values[name] = every if name in lists else every[0]
-        _refuse_nul(values, "")
+            if (spelling := spellings.get(name)) and not spelling.fullmatch(every[0]):
+                raise _refused("query", name, "invalid_value", "is not written like this")
+        _refuse_nul("query", values, "")
         try:
             return msgspec.convert(values, type_, strict=False)
         except msgspec.ValidationError as error:
@@ -154,18 +169,26 @@ def _default_of(type_: Any) -> Any:
         return None
 
 
-def _refuse_nul(value: Any, pointer: str) -> None:
+def _kind_of(type_: msgspec.inspect.Type) -> type[msgspec.inspect.Type]:
+    """What a value is, where it is given at all."""
+    if isinstance(type_, msgspec.inspect.UnionType):
+        given = [each for each in type_.types if not isinstance(each, msgspec.inspect.NoneType)]
+        return type(given[0]) if len(given) == 1 else msgspec.inspect.UnionType
+    return type(type_)
+
+
+def _refuse_nul(where: str, value: Any, pointer: str) -> None:
     """PostgreSQL keeps no NUL in a text, so none comes in."""
     if isinstance(value, str):
         if "\0" in value:
-            raise _refused("body", pointer.removeprefix("/"), "invalid_value", "contains a NUL")
+            raise _refused(where, pointer.removeprefix("/"), "invalid_value", "contains a NUL")
     elif isinstance(value, dict):
         for name, each in value.items():
-            _refuse_nul(name, pointer)
-            _refuse_nul(each, f"{pointer}/{_escaped(name)}")
+            _refuse_nul(where, name, pointer)
+            _refuse_nul(where, each, f"{pointer}/{_escaped(name)}")
     elif isinstance(value, list):
         for index, each in enumerate(value):
-            _refuse_nul(each, f"{pointer}/{index}")
+            _refuse_nul(where, each, f"{pointer}/{index}")
 
 
 def _refused(where: str, name: str, code: str, detail: str) -> InvalidInput:

@@ -179,7 +179,13 @@ class GuardedConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """What is not HTTP gets a problem and one short line in the log, not a traceback."""
+        """What is not HTTP gets a problem and one short line in the log, not a traceback.
+
+        A client that has gone gets nothing: aiohttp closes when it hears ``ConnectionError``.
+        """
+        if isinstance(exc, ConnectionError):
+            log.debug("client_gone", error=repr(exc))
+            raise exc
         if request.writer.output_size > 0:
             raise ConnectionResetError("the answer was begun already")
         if status >= 500:

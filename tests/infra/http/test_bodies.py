@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
 import pytest
+from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flashorder.infra.http.bodies import body_decoder, check_media_type, check_path
+from flashorder.infra.http.bodies import (
+    body_decoder,
+    check_media_type,
+    check_path,
+    query_decoder,
+)
 from flashorder.kernel.errors import (
     InvalidInput,
     MalformedRequest,
@@ -122,3 +129,39 @@ def test_a_path_value_that_nothing_is_called(value: str) -> None:
 @pytest.mark.parametrize("value", ["a b", "{a}", "ä", "x" * 256, "a/b"])
 def test_odd_path_values_are_for_the_rooms_to_judge(value: str) -> None:
     check_path({"sku": value})
+
+
+class Search(msgspec.Struct, forbid_unknown_fields=True):
+    limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
+    after: datetime | None = None
+    word: str | None = None
+    sku: list[str] = []
+
+
+search = query_decoder(Search)
+
+
+def asked(query: str) -> Any:
+    return search(make_mocked_request("GET", f"/?{query}"))
+
+
+def test_a_query_is_read_as_its_fields_say() -> None:
+    found = asked("limit=20&after=2026-01-02T03:04:05Z&word=1e2&sku=1&sku=2")
+    assert found == Search(20, datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), "1e2", ["1", "2"])
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer"),
+    [
+        ("limit=1e2", "/limit"), ("limit=1.0", "/limit"), ("limit=+1", "/limit"),
+        ("limit=%201", "/limit"), ("limit=1_0", "/limit"), ("limit=٣", "/limit"),
+        ("limit=201", "/limit"), ("limit=", "/limit"), ("limit=1&limit=2", "/limit"),
+        ("after=0.5", "/after"), ("after=1700000000", "/after"), ("after=-1", "/after"),
+        ("after=2026-01-02", "/after"), ("other=1", "/other"), ("word=a%00", "/word"),
+    ],
+)  # fmt: skip
+def test_what_a_query_cannot_say_is_pointed_at(query: str, pointer: str) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        asked(query)
+    assert [each.pointer for each in refusal.value.fields] == [pointer]
+    assert "body" not in refusal.value.detail
