@@ -192,8 +192,8 @@ def _account_endpoints(routes: AccountRoutes, attempts: RateLimit) -> list[Endpo
     return [
         Endpoint(
             "POST", "/v1/accounts", routes.sign_up, "Sign up", TAG,
-            body=SignUp, replies={201: SignedUp}, problems={409: ("email_taken",), **busy},
-            limit=attempts,
+            body=SignUp, replies={201: SignedUp}, headers=("Location",),
+            problems={409: ("email_taken",), **busy}, limit=attempts,
         ),
         Endpoint(
             "POST", "/v1/tokens", routes.sign_in, "Sign in, or stay signed in", TAG,
@@ -208,12 +208,12 @@ def _account_endpoints(routes: AccountRoutes, attempts: RateLimit) -> list[Endpo
         ),
         Endpoint(
             "GET", "/v1/me", routes.me, "Who I am", TAG,
-            roles=ANY_ROLE, replies={200: AccountView},
+            roles=ANY_ROLE, replies={200: AccountView}, headers=("ETag",),
             problems={404: ("account_not_found",), 503: ("database_unavailable",)},
         ),
         Endpoint(
             "PUT", "/v1/me", routes.edit_me, "Change my name", TAG,
-            roles=ANY_ROLE, body=AccountEdit, replies={200: AccountView},
+            roles=ANY_ROLE, body=AccountEdit, replies={200: AccountView}, headers=("ETag",),
             problems={
                 404: ("account_not_found",),
                 412: ("precondition_failed",),
@@ -237,15 +237,16 @@ def _address_endpoints(routes: AccountRoutes) -> list[Endpoint]:
         Endpoint(
             "POST", path, routes.add_address, "Add an address", TAG,
             roles=ANY_ROLE, body=AddressBody, replies={201: AddressView},
-            problems={409: ("address_book_full",), **away},
+            headers=("ETag", "Location"), problems={409: ("address_book_full",), **away},
         ),
         Endpoint(
             "GET", path + "/{address_id}", routes.read_address, "One of my addresses", TAG,
-            roles=ANY_ROLE, replies={200: AddressView}, problems=one,
+            roles=ANY_ROLE, replies={200: AddressView}, headers=("ETag",), problems=one,
         ),
         Endpoint(
             "PUT", path + "/{address_id}", routes.replace_address, "Replace an address", TAG,
-            roles=ANY_ROLE, body=AddressBody, replies={200: AddressView}, problems=edited,
+            roles=ANY_ROLE, body=AddressBody, replies={200: AddressView},
+            headers=("ETag",), problems=edited,
         ),
         Endpoint(
             "DELETE", path + "/{address_id}", routes.remove_address, "Remove an address", TAG,

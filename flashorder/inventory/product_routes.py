@@ -162,6 +162,7 @@ def endpoints(products: Products, pool: Pool) -> list[Endpoint]:
             "Create a product",
             body=ProductBody,
             replies={201: ProductView},
+            headers=("ETag", "Location"),
             problems={409: ("sku_taken",)},
         ),
         endpoint(
@@ -184,7 +185,13 @@ def endpoints(products: Products, pool: Pool) -> list[Endpoint]:
             ),
         ),
         endpoint(
-            "GET", "/{sku}", detail, "A product", replies={200: ProductView}, problems=missing
+            "GET",
+            "/{sku}",
+            detail,
+            "A product",
+            replies={200: ProductView},
+            problems=missing,
+            headers=("ETag",),
         ),
         endpoint(
             "PUT",
@@ -194,6 +201,7 @@ def endpoints(products: Products, pool: Pool) -> list[Endpoint]:
             body=ProductState,
             replies={200: ProductView},
             problems=guarded,
+            headers=("ETag",),
         ),
         endpoint(
             "PATCH",
@@ -203,6 +211,7 @@ def endpoints(products: Products, pool: Pool) -> list[Endpoint]:
             body=ProductChange,
             replies={200: ProductView},
             problems=guarded,
+            headers=("ETag",),
         ),
         endpoint(
             "DELETE",

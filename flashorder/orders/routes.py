@@ -106,7 +106,7 @@ def _own_endpoints(service: OrderService, own: _Own) -> list[Endpoint]:
         ),
         Endpoint(
             "GET", "/v1/orders/{order_id}", own.read, "Read one's order with its timeline", TAG,
-            roles=ANY_ROLE, replies={200: OrderView}, problems=missing,
+            roles=ANY_ROLE, replies={200: OrderView}, headers=("ETag",), problems=missing,
             description="Answers from the moment of the 202 on; `accepted` until the row is there.",
         ),
         Endpoint(
@@ -120,7 +120,7 @@ def _own_endpoints(service: OrderService, own: _Own) -> list[Endpoint]:
             "PATCH", "/v1/orders/{order_id}",
             _doing(service.change_address, own.read, _address, expected_version),
             "Ship to another address", TAG,
-            roles=ANY_ROLE, body=AddressBody, replies={200: OrderView},
+            roles=ANY_ROLE, body=AddressBody, replies={200: OrderView}, headers=("ETag",),
             problems={
                 404: ("order_not_found", "address_not_found"),
                 409: ("invalid_state",),
@@ -131,13 +131,13 @@ def _own_endpoints(service: OrderService, own: _Own) -> list[Endpoint]:
         Endpoint(
             "POST", "/v1/orders/{order_id}/cancel",
             _doing(service.cancel_own, own.read, _reason), "Cancel one's order", TAG,
-            roles=ANY_ROLE, body=CancelBody, replies={200: OrderView}, problems=stale,
-            idempotent=True,
+            roles=ANY_ROLE, body=CancelBody, replies={200: OrderView}, headers=("ETag",),
+            problems=stale, idempotent=True,
         ),
         Endpoint(
             "POST", "/v1/orders/{order_id}/confirm-receipt",
             _doing(service.confirm_receipt, own.read), "Confirm that the goods have arrived", TAG,
-            roles=ANY_ROLE, replies={200: OrderView}, problems=stale,
+            roles=ANY_ROLE, replies={200: OrderView}, headers=("ETag",), problems=stale,
         ),
     ]  # fmt: skip
 
@@ -152,24 +152,24 @@ def _desk_endpoints(service: OrderService, desk: _Desk) -> list[Endpoint]:
         ),
         Endpoint(
             "GET", "/v1/admin/orders/{order_id}", desk.read, "Read any order", TAG,
-            roles=OPERATOR, replies={200: StaffOrderView}, problems=missing,
+            roles=OPERATOR, replies={200: StaffOrderView}, headers=("ETag",), problems=missing,
         ),
         Endpoint(
             "POST", "/v1/admin/orders/{order_id}/cancel",
             _doing(service.cancel, desk.read, _reason), "Cancel an order", TAG,
-            roles=OPERATOR, body=CancelBody, replies={200: StaffOrderView}, problems=stale,
-            idempotent=True,
+            roles=OPERATOR, body=CancelBody, replies={200: StaffOrderView}, headers=("ETag",),
+            problems=stale, idempotent=True,
         ),
         Endpoint(
             "POST", "/v1/admin/orders/{order_id}/release-to-warehouse",
             _doing(service.release_to_warehouse, desk.read),
             "Release a paid order to the warehouse", TAG,
-            roles=OPERATOR, replies={200: StaffOrderView}, problems=stale,
+            roles=OPERATOR, replies={200: StaffOrderView}, headers=("ETag",), problems=stale,
         ),
         Endpoint(
             "POST", "/v1/admin/orders/{order_id}/complete",
             _doing(service.complete, desk.read), "Complete an order that has shipped", TAG,
-            roles=OPERATOR, replies={200: StaffOrderView}, problems=stale,
+            roles=OPERATOR, replies={200: StaffOrderView}, headers=("ETag",), problems=stale,
             description="For a buyer who has the goods and does not say so; without this call it "
             "completes some time after the delivery.",
         ),

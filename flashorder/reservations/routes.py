@@ -85,6 +85,7 @@ def endpoints(reservations: Reservations) -> list[Endpoint]:
             roles=frozenset({Role.SHOPPER, Role.SERVICE}),
             body=PurchaseBody,
             replies={202: AcceptedBody},
+            headers=("Location",),
             problems={
                 404: ("sale_not_found", "sku_not_in_sale"),
                 409: ("sold_out", "limit_reached"),

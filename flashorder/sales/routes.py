@@ -15,6 +15,7 @@ from flashorder.sales.front import FrontItem, FrontSale
 from flashorder.sales.model import SaleStatus
 
 STALE = {"Warning": '110 flashorder "Response is Stale"'}
+STALE_HEADERS = ("Age", "Warning")
 
 
 class PublicItem(msgspec.Struct, kw_only=True):
@@ -92,6 +93,7 @@ def endpoints(directory: SaleDirectory) -> list[Endpoint]:
             "sales",
             query=PublicSales,
             replies={200: PublicSalePage},
+            headers=STALE_HEADERS,
             problems={503: ("store_unavailable",)},
         ),
         Endpoint(
@@ -101,6 +103,7 @@ def endpoints(directory: SaleDirectory) -> list[Endpoint]:
             "A sale, with what is left of each item",
             "sales",
             replies={200: PublicSale},
+            headers=STALE_HEADERS,
             problems={404: ("sale_not_found",), 503: ("store_unavailable",)},
             description=(
                 "`remaining` may be a fraction of a second old. While the store cannot be asked, "

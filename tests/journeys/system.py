@@ -21,6 +21,7 @@ from flashorder.infra.http.server import serve
 from flashorder.kernel.clock import rfc3339, utc_now
 from flashorder.payments.simulator.app import build_payment_simulator
 from flashorder.settings import Settings
+from tests.contract import Contract
 from tests.journeys.people import sign_in
 
 SKU = "85123A"
@@ -48,6 +49,7 @@ class System:
     http: aiohttp.ClientSession
     operator: str
     shopper: str
+    contract: Contract
 
     async def call(
         self,
@@ -59,7 +61,10 @@ class System:
         key: str | None = None,
         **kwargs: Any,
     ) -> Answer:
-        """One request; ``body`` is sent as JSON unless ``data`` is given."""
+        """One request; ``body`` is sent as JSON unless ``data`` is given.
+
+        Whatever the answer is, it must be in the document.
+        """
         headers = dict(kwargs.pop("headers", {}))
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
@@ -71,6 +76,7 @@ class System:
             text = await response.read()
             is_json = "json" in response.headers.get("Content-Type", "")
             decoded = await response.json(content_type=None) if is_json and text else text
+            self.contract.check(method, path, response.status, response.headers, decoded)
             return Answer(response.status, decoded, response.headers)
 
     async def buy(
@@ -188,7 +194,9 @@ async def running_system(
             aiohttp.ClientSession(f"http://127.0.0.1:{web_port}")
         )
         await _ready(http)
-        yield System(settings, http, *await sign_in(settings, SKU))
+        async with http.get("/openapi.json") as response:
+            contract = Contract(await response.json())
+        yield System(settings, http, *await sign_in(settings, SKU), contract)
 
 
 @asynccontextmanager

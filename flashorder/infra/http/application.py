@@ -48,8 +48,7 @@ def build_application(
     def document() -> bytes:
         return encoded
 
-    own = operations(metrics, checks or {}, document)
-    everything = [*served, *own]
+    everything = [*served, *operations(metrics, checks or {}, document)]
     encoded = msgspec.json.encode(openapi_document(everything))
     app = web.Application(
         # The binding has bounds of its own, per endpoint; this one is for handlers that stream.
@@ -59,11 +58,9 @@ def build_application(
     )
     app[METRICS] = metrics
     limited = Parts(settings, authenticator, RateLimits(settings), idempotency, metrics.requests)
-    # Whoever watches over the service is never told to slow down.
     unlimited = Parts(settings, authenticator, None, None, metrics.requests)
-    for parts, group in ((limited, served), (unlimited, own)):
-        for endpoint in group:
-            _add(app, endpoint, bind(endpoint, parts))
+    for endpoint in everything:
+        _add(app, endpoint, bind(endpoint, unlimited if endpoint.operational else limited))
     app.router.add_route("*", "/{path:.*}", _fallback(app, metrics))
     return app
 

@@ -43,6 +43,11 @@ from flashorder.infra.telemetry.tracing import Trace, current_trace
 from flashorder.kernel.errors import FlashorderError, Forbidden, MalformedRequest
 from flashorder.settings import Settings
 
+
+class Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a call that takes none."""
+
+
 RequestHandler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _Run: TypeAlias = Callable[[Call], Awaitable[web.StreamResponse]]
 _encode = msgspec.json.Encoder().encode
@@ -130,7 +135,11 @@ def _admission(
 
 
 def _reception(endpoint: Endpoint, parts: Parts) -> Callable[[web.Request], Awaitable[Any]] | None:
-    """How the body comes in: decoded, raw, or not at all."""
+    """How the body comes in: decoded, raw, or not at all.
+
+    Where none is wanted, ``{}`` is as good as none, and anything else is refused: whoever sends it
+    believes that it does something.
+    """
     expected = endpoint.content_type
     bytes_max = endpoint.body_bytes_max or parts.settings.body_bytes_max
     timeout_seconds = parts.settings.body_timeout_seconds
@@ -141,10 +150,11 @@ def _reception(endpoint: Endpoint, parts: Parts) -> Callable[[web.Request], Awai
 
     if endpoint.raw_body:
         return receive_raw
-    if endpoint.body is None:
+    if not endpoint.reads_body:
         return None
-    decode = body_decoder(endpoint.body)
-    optional = may_be_empty(endpoint.body)
+    type_ = endpoint.body or Nothing
+    decode = body_decoder(type_)
+    optional = may_be_empty(type_)
 
     async def receive(request: web.Request) -> Any:
         if not request.body_exists and optional:

@@ -98,7 +98,13 @@ class Endpoint:
     the answer is; a type other than JSON wants ``bytes`` as the reply's body. ``raw_body`` hands
     over the bytes as they came. ``body_bytes_max`` overrides the settings' bound for this call.
 
+    ``headers`` names what an answer that succeeds says in its head beside what follows from the
+    rest of the record (the limits, ``Link`` of a list, ``Retry-After`` of a 202, and so on). A call
+    that may answer 412 reads If-Match.
+
     ``limit`` is counted per address beside the limits that every call has; calls may share one.
+    ``operational`` calls are for whoever watches over the service: nothing limits them, and they
+    answer whatever is away.
     """
 
     method: str
@@ -117,8 +123,15 @@ class Endpoint:
     content_type: str = "application/json"
     reply_content_type: str = "application/json"
     body_bytes_max: int | None = None
+    headers: tuple[str, ...] = ()
     limit: RateLimit | None = None
+    operational: bool = False
     description: str = ""
+
+    @property
+    def reads_body(self) -> bool:
+        """Whether a body is looked at, be it only to refuse it."""
+        return self.method != "GET" or self.body is not None
 
     @property
     def demands_key(self) -> bool:

@@ -13,17 +13,42 @@ from flashorder import __version__
 from flashorder.infra.http.bodies import may_be_empty
 from flashorder.infra.http.endpoint import ANY_ROLE, Endpoint
 from flashorder.infra.http.idempotency import KEY_CHARACTERS_MAX
-from flashorder.infra.http.problems import PROBLEM_JSON, Problem, title_of
+from flashorder.infra.http.problems import PROBLEM_JSON, RETRY_AFTER_SECONDS, Problem, title_of
 
 _PATH_NAME = re.compile(r"{([a-z_]+)(?::[^{}]*)?}")
 _REFERENCE: Final = "#/components/schemas/{name}"
 _PROBLEM: Final = {PROBLEM_JSON: {"schema": {"$ref": _REFERENCE.format(name="Problem")}}}
-_HEADERS: Final = {
-    "Retry-After": {
-        "description": "Seconds until it is worth asking again.",
-        "schema": {"type": "integer", "minimum": 1},
-    },
+# Those that every answer has which can have them.
+_ALWAYS: Final = ("Content-Security-Policy", "ETag", "Location", "Retry-After", "WWW-Authenticate")
+_HEADERS: Final[dict[str, dict[str, Any]]] = {
+    name: {"description": description, "required": name in _ALWAYS, "schema": schema}
+    for name, description, schema in (
+        ("Age", "Seconds since this was true.", {"type": "integer", "minimum": 0}),
+        ("Content-Security-Policy", "What the page may do.", {"type": "string"}),
+        ("ETag", "The version, for If-Match.", {"type": "string", "pattern": '^"[0-9]+"$'}),
+        (
+            "Idempotency-Replayed",
+            "`true` when this is the first answer again.",
+            {"type": "string", "const": "true"},
+        ),
+        ("Link", 'The next page, with `rel="next"`; missing on the last.', {"type": "string"}),
+        ("Location", "Where to read what was made.", {"type": "string", "format": "uri-reference"}),
+        (
+            "RateLimit",
+            'What is left: `"name";r=requests;t=seconds` until all are back.',
+            {"type": "string"},
+        ),
+        ("RateLimit-Policy", 'The limit: `"name";q=requests;w=seconds`.', {"type": "string"}),
+        (
+            "Retry-After",
+            "Seconds until it is worth asking again.",
+            {"type": "integer", "minimum": 1},
+        ),
+        ("Warning", "That this may no longer be true.", {"type": "string"}),
+        ("WWW-Authenticate", "RFC 6750, section 3.", {"type": "string"}),
+    )
 }
+_LIMITED: Final = ("RateLimit", "RateLimit-Policy")
 _DESCRIPTION: Final = """\
 Flash-sale orders: from the click to the parcel.
 
@@ -57,6 +82,7 @@ def openapi_document(endpoints: Sequence[Endpoint], *, server_url: str = "/") ->
         "paths": paths,
         "components": {
             "schemas": components,
+            "headers": _HEADERS,
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
             },
@@ -75,7 +101,14 @@ def problem_codes(endpoint: Endpoint) -> dict[int, list[str]]:
 
 
 def _admission_problems(endpoint: Endpoint) -> dict[int, tuple[str, ...]]:
-    codes: dict[int, tuple[str, ...]] = {429: ("rate_limited",), 500: ("internal_error",)}
+    codes: dict[int, tuple[str, ...]] = {500: ("internal_error",)}
+    if not endpoint.operational:
+        # A head that is too long, above all a query, is refused before it is looked at.
+        codes[400] = ("malformed_request",)
+        codes[429] = ("rate_limited",)
+        # Where an endpoint does not name what it stands on, it is both stores.
+        stores = () if 503 in endpoint.problems else ("database_unavailable", "store_unavailable")
+        codes[503] = ("unavailable", "overloaded", *stores)
     if endpoint.roles:
         codes[401] = ("unauthenticated", "token_invalid", "token_expired")
     if endpoint.roles and endpoint.roles != ANY_ROLE:
@@ -87,12 +120,12 @@ def _admission_problems(endpoint: Endpoint) -> dict[int, tuple[str, ...]]:
 
 def _reading_problems(endpoint: Endpoint) -> dict[int, tuple[str, ...]]:
     codes: defaultdict[int, tuple[str, ...]] = defaultdict(tuple)
-    if endpoint.body is not None or endpoint.raw_body:
+    if endpoint.reads_body:
         codes[400] = ("malformed_request",)
         codes[408] = ("request_timeout",)
         codes[413] = ("payload_too_large",)
         codes[415] = ("unsupported_media_type",)
-    if endpoint.body is not None or endpoint.query is not None:
+    if (endpoint.reads_body and not endpoint.raw_body) or endpoint.query is not None:
         codes[422] = ("invalid_input",)
     if endpoint.demands_key:
         codes[400] += ("idempotency_key_missing",)
@@ -101,8 +134,32 @@ def _reading_problems(endpoint: Endpoint) -> dict[int, tuple[str, ...]]:
         codes[422] += ("idempotency_key_reused",)
     if endpoint.replays:
         codes[409] = ("idempotency_in_flight",)
-        codes[503] = ("unavailable", "database_unavailable", "overloaded")
+        codes[503] = ("database_unavailable",)
     return codes
+
+
+def reply_headers(endpoint: Endpoint, status: int) -> list[str]:
+    """What a success may say in its head, beside what every answer says."""
+    names = list(endpoint.headers)
+    if status == 202:
+        names.append("Retry-After")
+    if endpoint.query is not None and "cursor" in endpoint.query.__struct_fields__:
+        names.append("Link")
+    if endpoint.demands_key or endpoint.replays:
+        names.append("Idempotency-Replayed")
+    return sorted([*names, *(() if endpoint.operational else _LIMITED)])
+
+
+def problem_headers(endpoint: Endpoint, status: int) -> list[str]:
+    """What a problem may say in its head, beside what every answer says."""
+    names = [] if endpoint.operational else list(_LIMITED)
+    if status == 401:
+        names.append("WWW-Authenticate")
+    if status in RETRY_AFTER_SECONDS:
+        names.append("Retry-After")
+    if endpoint.replays and status < 500:
+        names.append("Idempotency-Replayed")
+    return sorted(names)
 
 
 def _operation(endpoint: Endpoint, schemas: dict[Any, Any]) -> dict[str, Any]:
@@ -130,13 +187,7 @@ def _responses(endpoint: Endpoint, schemas: dict[Any, Any]) -> dict[str, Any]:
         response: dict[str, Any] = {"description": "Done." if status < 300 else "Look elsewhere."}
         if type_ is not None:
             response["content"] = {endpoint.reply_content_type: {"schema": schemas[type_]}}
-        if endpoint.demands_key or endpoint.replays:
-            response["headers"] = {
-                "Idempotency-Replayed": {
-                    "description": "`true` when this is the first answer again.",
-                    "schema": {"type": "string", "const": "true"},
-                }
-            }
+        _add_headers(response, reply_headers(endpoint, status))
         responses[str(status)] = response
     for status, codes in problem_codes(endpoint).items():
         response = {
@@ -144,12 +195,17 @@ def _responses(endpoint: Endpoint, schemas: dict[Any, Any]) -> dict[str, Any]:
             "content": _PROBLEM,
             "x-problem-codes": codes,
         }
-        if status in (425, 429, 503):
-            response["headers"] = _HEADERS
+        _add_headers(response, problem_headers(endpoint, status))
         # A success and a problem under one status would be two answers to one question.
         assert str(status) not in responses, f"{endpoint.path}: {status} is declared twice"
         responses[str(status)] = response
     return responses
+
+
+def _add_headers(response: dict[str, Any], names: Iterable[str]) -> None:
+    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+    if headers:
+        response["headers"] = headers
 
 
 def _parameters(endpoint: Endpoint, schemas: dict[Any, Any]) -> list[dict[str, Any]]:
@@ -167,6 +223,16 @@ def _parameters(endpoint: Endpoint, schemas: dict[Any, Any]) -> list[dict[str, A
             }
             for field in msgspec.structs.fields(endpoint.query)
         ]
+    if 412 in endpoint.problems:
+        parameters.append(
+            {
+                "name": "If-Match",
+                "in": "header",
+                "required": False,
+                "description": "The ETag of what was read: nothing is changed if it has moved on.",
+                "schema": {"type": "string"},
+            }
+        )
     if endpoint.demands_key or endpoint.replays:
         parameters.append(
             {

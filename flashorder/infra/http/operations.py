@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import math
 import re
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from importlib import resources
 from typing import Any, Final, Literal
@@ -20,6 +22,7 @@ Check = Callable[[], Awaitable[None]]
 """Returns when a part is as it should be; raises a ``FlashorderError`` that says what is not."""
 
 CHECK_TIMEOUT_SECONDS: Final = 2.0
+READY_FRESH_SECONDS: Final = 1.0
 HTML: Final = "text/html; charset=utf-8"
 
 
@@ -41,12 +44,13 @@ def operations(
 ) -> list[Endpoint]:
     """The endpoints; ``document`` is asked at each call, as it describes these endpoints too."""
     page, policy = _docs_page()
+    readiness = Readiness(checks)
 
     async def alive(call: Call) -> Reply:
         return Reply(200, Alive())
 
     async def ready(call: Call) -> Reply:
-        return Reply(200, await check_all(checks))
+        return Reply(200, await readiness.read())
 
     async def exposition(call: Call) -> Reply:
         return Reply(200, metrics.exposition())
@@ -58,7 +62,15 @@ def operations(
         return Reply(200, page, {"Content-Security-Policy": policy, "Cache-Control": "no-cache"})
 
     return [
-        Endpoint("GET", "/healthz", alive, "Alive", "operations", replies={200: Alive}),
+        Endpoint(
+            "GET",
+            "/healthz",
+            alive,
+            "Alive",
+            "operations",
+            replies={200: Alive},
+            operational=True,
+        ),
         Endpoint(
             "GET",
             "/readyz",
@@ -66,6 +78,7 @@ def operations(
             "Ready to serve",
             "operations",
             replies={200: Ready},
+            operational=True,
             problems={503: ("not_ready",)},
             description="The stores are reachable and configured as promised.",
         ),
@@ -77,6 +90,7 @@ def operations(
             "operations",
             replies={200: str},
             reply_content_type=EXPOSITION_TYPE,
+            operational=True,
         ),
         Endpoint(
             "GET",
@@ -85,6 +99,7 @@ def operations(
             "This document",
             "operations",
             replies={200: dict[str, Any]},
+            operational=True,
         ),
         Endpoint(
             "GET",
@@ -94,18 +109,47 @@ def operations(
             "operations",
             replies={200: str},
             reply_content_type=HTML,
+            headers=("Content-Security-Policy",),
+            operational=True,
         ),
     ]
 
 
-async def check_all(checks: Mapping[str, Check]) -> Ready:
-    """Run all checks at once; ``Unavailable`` (``not_ready``) names each that does not hold."""
-    findings = await asyncio.gather(*(_finding(name, check) for name, check in checks.items()))
-    wrong = tuple(finding for finding in findings if finding is not None)
-    if wrong:
-        names = ", ".join(finding.pointer.removeprefix("/") for finding in wrong)
-        raise Unavailable(f"Not ready: {names}.", code="not_ready", fields=wrong)
-    return Ready("ready", dict.fromkeys(checks, "ok"))
+class Readiness:
+    """What the checks say, asked at most once in ``fresh_seconds`` however many want to know.
+
+    Anybody may ask, and the checks are not for nothing: without this, asking is a way to keep the
+    stores busy.
+    """
+
+    def __init__(
+        self,
+        checks: Mapping[str, Check],
+        *,
+        fresh_seconds: float = READY_FRESH_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._checks = checks
+        self._fresh_seconds = fresh_seconds
+        self._clock = clock
+        self._asking = asyncio.Lock()
+        self._asked_at = -math.inf
+        self._wrong: tuple[FieldError, ...] = ()
+
+    async def read(self) -> Ready:
+        """All hold; ``Unavailable`` (``not_ready``) names each that does not."""
+        async with self._asking:
+            if self._clock() - self._asked_at >= self._fresh_seconds:
+                self._wrong = await self._ask()
+                self._asked_at = self._clock()
+        if self._wrong:
+            names = ", ".join(finding.pointer.removeprefix("/") for finding in self._wrong)
+            raise Unavailable(f"Not ready: {names}.", code="not_ready", fields=self._wrong)
+        return Ready("ready", dict.fromkeys(self._checks, "ok"))
+
+    async def _ask(self) -> tuple[FieldError, ...]:
+        findings = await asyncio.gather(*(_finding(*each) for each in self._checks.items()))
+        return tuple(finding for finding in findings if finding is not None)
 
 
 async def _finding(name: str, check: Check) -> FieldError | None:

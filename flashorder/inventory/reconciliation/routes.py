@@ -128,6 +128,7 @@ def endpoints(service: ReconciliationService) -> list[Endpoint]:
             _ROLES,
             body=ReconciliationRequest,
             replies={201: ReconciliationBody},
+            headers=("Location",),
             idempotent=True,
         ),
         Endpoint(

@@ -107,6 +107,40 @@ def test_an_operation_says_everything_that_the_record_says() -> None:
     }  # fmt: skip
 
 
+def test_what_follows_from_the_record_is_said_without_being_declared() -> None:
+    document = openapi_document([
+        *ENDPOINTS,
+        Endpoint("PUT", "/v1/me", handler, "s", "t", roles=ANY_ROLE, body=Line, headers=("ETag",),
+                 replies={200: Line}, problems={412: ("precondition_failed",)}),
+        Endpoint("GET", "/healthz", handler, "s", "t", operational=True),
+        Endpoint("POST", "/v1/buy", handler, "s", "t", roles=ANY_ROLE, replies={202: Line},
+                 headers=("Location",), problems={503: ("store_unavailable",)}),
+    ])  # fmt: skip
+    OpenAPIV31SpecValidator(document).validate()
+    paths = document["paths"]
+
+    def headers(path: str, method: str, status: int) -> set[str]:
+        return set(paths[path][method]["responses"][str(status)].get("headers", {}))
+
+    limits = {"RateLimit", "RateLimit-Policy"}
+    edit, health, buy = paths["/v1/me"]["put"], paths["/healthz"]["get"], paths["/v1/buy"]["post"]
+    assert [each["name"] for each in edit["parameters"]] == ["If-Match"]
+    assert headers("/v1/me", "put", 200) == {"ETag", *limits}
+    assert headers("/v1/me", "put", 401) == {"WWW-Authenticate", *limits}
+    assert headers("/v1/orders", "get", 200) == {"Link", *limits}
+    assert headers("/v1/buy", "post", 202) == {
+        "Location", "Retry-After", "Idempotency-Replayed", *limits,
+    }  # fmt: skip
+    assert headers("/v1/buy", "post", 429) >= {"Retry-After", *limits}
+    assert set(health["responses"]) == {"200", "500"}
+    assert buy["responses"]["503"]["x-problem-codes"][:3] == [
+        "unavailable", "overloaded", "database_unavailable",
+    ]  # fmt: skip
+    assert "malformed_request" in paths["/v1/orders"]["get"]["responses"]["400"]["x-problem-codes"]
+    assert {"400", "408", "413", "415", "422"} <= set(buy["responses"])
+    assert "requestBody" not in buy
+
+
 def test_operation_ids_are_unique() -> None:
     document = openapi_document(ENDPOINTS)
     ids = [

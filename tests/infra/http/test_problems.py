@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import importlib
 import inspect
 import pkgutil
@@ -16,7 +17,7 @@ import structlog
 
 import flashorder
 from flashorder.infra.http.endpoint import Call, Endpoint, Reply
-from flashorder.infra.http.operations import check_all
+from flashorder.infra.http.operations import Readiness
 from flashorder.infra.http.problems import STATUS_OF, RefusalLog, failure_answer, status_of
 from flashorder.kernel import errors
 from flashorder.kernel.errors import FieldError, FlashorderError
@@ -149,7 +150,7 @@ async def test_readiness_names_each_part_that_is_away() -> None:
     async def away() -> None:
         raise errors.StoreUnavailable("gone")
 
-    assert (await check_all({"database": good})).checks == {"database": "ok"}
+    assert (await Readiness({"database": good}).read()).checks == {"database": "ok"}
     async with served([], checks={"database": good, "store": away}) as site:
         async with site.client.get("/readyz") as answer:
             problem = await answer.json(content_type=None)
@@ -159,6 +160,44 @@ async def test_readiness_names_each_part_that_is_away() -> None:
             ]
         async with site.client.get("/healthz") as answer:
             assert answer.status == 200
+
+
+async def test_however_many_ask_the_parts_are_asked_once_a_second() -> None:
+    now, asked, away = 0.0, 0, False
+
+    async def part() -> None:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0)
+        if away:
+            raise errors.StoreUnavailable
+
+    readiness = Readiness({"store": part}, clock=lambda: now)
+    await asyncio.gather(*(readiness.read() for _ in range(50)))
+    now, away = 0.9, True
+    await readiness.read()
+    assert asked == 1
+    now = 1.0
+    refusals = await asyncio.gather(*(readiness.read() for _ in range(50)), return_exceptions=True)
+    assert asked == 2
+    assert {getattr(each, "code", None) for each in refusals} == {"not_ready"}
+    now, away = 2.0, False
+    assert (await readiness.read()).status == "ready"
+
+
+async def test_whoever_leaves_while_the_parts_are_asked_leaves_the_asking_to_the_next() -> None:
+    entered, opened = asyncio.Event(), asyncio.Event()
+
+    async def part() -> None:
+        entered.set()
+        await opened.wait()
+
+    readiness = Readiness({"store": part})
+    first, second = (asyncio.create_task(readiness.read()) for _ in range(2))
+    await entered.wait()
+    first.cancel()
+    opened.set()
+    assert (await second).status == "ready"
 
 
 async def test_metrics_count_by_template_never_by_path() -> None:

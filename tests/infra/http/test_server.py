@@ -13,12 +13,15 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
+import structlog
 
 from flashorder.infra.http.endpoint import Call, Endpoint, Reply
+from flashorder.infra.http.openapi import problem_codes
 from flashorder.infra.http.server import reserve_port
 from flashorder.kernel.errors import Misconfigured
 from tests.infra.http.serving import Served, make_settings, served
 
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n5\r\n{"
 GET = b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -192,6 +195,27 @@ async def test_a_large_body_flows_where_it_is_allowed() -> None:
                 assert (answer.status, await answer.text()) == (200, "5000000")
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize(
+    ("data", "content_type", "status"),
+    [(None, None, 200), (b"", "application/json", 200), (b"{}", "application/json", 200),
+     (b'{"zzz":1}', "application/json", 422), (b"[]", "application/json", 422),
+     (b"{{{", "application/json", 400), (b"{}", "text/plain", 415), (b"{{{", "text/plain", 415),
+     (b" " * 20_000, "application/json", 413)],
+)  # fmt: skip
+async def test_a_call_that_takes_no_body_says_so(
+    method: str, data: bytes | None, content_type: str | None, status: int
+) -> None:
+    endpoint = Endpoint(method, "/verb", quick, "s", "t", replies={200: dict[str, bool]})
+    headers = {"Content-Type": content_type} if content_type else {}
+    async with (
+        served([endpoint]) as site,
+        site.client.request(method, "/verb", data=data, headers=headers) as answer,
+    ):
+        assert answer.status == status
+        assert status in {200, *problem_codes(endpoint)}
+
+
 async def test_a_compressed_body_is_not_unpacked() -> None:
     async with site_with() as site:
         headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
@@ -199,16 +223,24 @@ async def test_a_compressed_body_is_not_unpacked() -> None:
             assert answer.status == 415
 
 
-async def test_a_client_that_leaves_in_the_middle_of_its_body_disturbs_nobody() -> None:
+@pytest.mark.parametrize("framing", [b"Content-Length: 100\r\n\r\n{", CHUNKED])
+@pytest.mark.parametrize("leave", ["abort", "close"])
+async def test_a_client_that_leaves_in_the_middle_of_its_body_disturbs_nobody(
+    framing: bytes, leave: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async with site_with() as site:
-        for _ in range(5):
+        with structlog.testing.capture_logs() as lines:
             _, writer = await site.connect()
             writer.write(
-                b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-                b"Content-Length: 100\r\n\r\n{"
+                b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + framing
             )
             await writer.drain()
-            writer.transport.abort()
+            getattr(writer.transport, leave)()
+            async with asyncio.timeout(5):
+                while not lines:
+                    await asyncio.sleep(0.01)
+        assert [(line["event"], line["log_level"]) for line in lines] == [("client_gone", "debug")]
+        assert not caplog.records
         async with site.client.get("/quick") as answer:
             assert answer.status == 200
 
