@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -16,11 +16,11 @@ WIDTH_WITHOUT_TERMINAL = 160
 COLOURS = {Kind.FLOOR: "#999999", Kind.PEER: "#d1895b", Kind.OURS: "#1f5fbf"}
 
 
-def print_outcome(outcome: Outcome) -> None:
+def print_outcome(outcome: Outcome, stream: TextIO) -> None:
     """Contenders with their medians, then the claims."""
-    console = Console()
+    console = Console(file=stream)
     if not console.is_terminal:
-        console = Console(width=WIDTH_WITHOUT_TERMINAL)
+        console = Console(file=stream, width=WIDTH_WITHOUT_TERMINAL)
     figures = outcome.series.figures()
     table = Table(title=f"{outcome.scenario}: {outcome.title}", title_justify="left")
     table.add_column("medians", overflow="fold")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from bench import report
 from bench.context import Context
@@ -47,8 +47,8 @@ class Options:
     report: Path = Path("reports/bench")
 
 
-async def run(options: Options, say: Callable[[str], None]) -> list[Outcome]:
-    """Measure, print and write; ``Misconfigured`` for a name that is none, or without wrk."""
+async def run(options: Options, say: Callable[[str], None], tables: TextIO) -> list[Outcome]:
+    """Measure, print to ``tables`` and write; ``Misconfigured`` for a name that is none, or without wrk."""
     names = list(options.names) or list(SCENARIOS)
     unknown = [name for name in names if name not in SCENARIOS]
     if unknown:
@@ -78,7 +78,7 @@ async def run(options: Options, say: Callable[[str], None]) -> list[Outcome]:
             finally:
                 stay_on(mine)
         outcomes.append(outcome)
-        report.print_outcome(outcome)
+        report.print_outcome(outcome, tables)
         written = report.write([outcome], _conditions(options, cores.words()), options.report)
         say(f"written: {', '.join(map(str, written))}")
     return outcomes

@@ -1,7 +1,8 @@
 """Three times more offered than the service can do, for a minute.
 
-Capacity is what wrk gets in a round just before. Then a client with 4,000 open connections sends
-three times as much on a schedule, whatever comes back; a purchase that is due while all of its
+Capacity is what wrk gets in a round just before. Then a client opens 4,000 connections and at once,
+while the service may still be accepting them (`accepted_max_ms` tells what that costs), sends three
+times as much on a schedule, whatever comes back; a purchase that is due while all of its
 connections wait is not sent (`unsent_share`), as with buyers whose connection is taken. Told are
 goodput against capacity, latency of what was accepted from when it was due, growth of the worker's
 memory over the second half, and refusals without a code or, for 429 and 5xx, without Retry-After.
@@ -73,6 +74,7 @@ def _ours(context: Context, stand: Stand, service: Program) -> Contender:
             "refused_share": 1 - done.accepted / max(1, done.sent),
             "accepted_p50_ms": done.accepted_p50_ms,
             "accepted_p99_ms": done.accepted_p99_ms,
+            "accepted_max_ms": done.accepted_p100_ms,
             "memory_growth_mb": (max(half[len(half) // 2 :]) - half[0]) / MEGABYTE,
             "untyped": done.untyped,
             "without_retry_after": done.without_retry_after,

@@ -66,7 +66,11 @@ def bench(
         overload_seconds=overload_seconds,
         report=report.absolute(),
     )
-    outcomes: list[Outcome] = asyncio.run(run(options, lambda text: typer.echo(text, err=True)))
+    # With --json, standard output is for the program that reads it.
+    tables = sys.stderr if json else sys.stdout
+    outcomes: list[Outcome] = asyncio.run(
+        run(options, lambda text: typer.echo(text, err=True), tables)
+    )
     if json:
         print_json([outcome.as_dict() for outcome in outcomes])
     if strict and any(claim.holds is False for each in outcomes for claim in each.claims):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -70,9 +71,7 @@ async def test_contenders_are_measured_in_turn() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
-def test_an_outcome_is_printed_written_and_drawn(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_outcome_is_printed_written_and_drawn(tmp_path: Path) -> None:
     series = drifting()
     contenders = [
         Contender("floor", Kind.FLOOR, _nothing),
@@ -82,8 +81,9 @@ def test_an_outcome_is_printed_written_and_drawn(
     outcome = Outcome(
         "purchase", "a purchase", "worker_us", series, kinds_of(contenders), claims, ["a note"]
     )
-    print_outcome(outcome)
-    printed = capsys.readouterr().out
+    printed_to = io.StringIO()
+    print_outcome(outcome, printed_to)
+    printed = printed_to.getvalue()
     assert "≤ 0.4" in printed
     assert "NO" in printed
     assert "a note" in printed
