@@ -25,6 +25,7 @@ from flashorder.consumer.service import Consumer
 from flashorder.fulfilment import jobs as fulfilment_jobs
 from flashorder.fulfilment import routes as fulfilment_routes
 from flashorder.fulfilment.carriers.registry import build_carriers
+from flashorder.fulfilment.metrics import FulfilmentMetrics
 from flashorder.fulfilment.service import FulfilmentService
 from flashorder.infra.http.application import build_application
 from flashorder.infra.http.endpoint import Endpoint
@@ -245,7 +246,9 @@ def worker_jobs(parts: Parts, payments: PaymentService, outbox: OutboxMetrics) -
         *sale_jobs.jobs(parts.sales, settings),
         *order_jobs.jobs(parts.orders, parts.units, settings),
         *payment_jobs.jobs(payments, settings),
-        *fulfilment_jobs.jobs(parts.fulfilment, settings),
+        *fulfilment_jobs.jobs(
+            parts.fulfilment, settings, FulfilmentMetrics(parts.metrics.registry)
+        ),
         *reconciliation_jobs.jobs(parts.reconciliation, settings),
         *idempotency_jobs(
             parts.idempotency, retention_seconds=settings.idempotency_retention_seconds

@@ -22,6 +22,7 @@ HANDLED = {
     Topic.ORDER_AWAITING_SHIPMENT: 1,
     Topic.PAYMENT_CAPTURED: 1,
     Topic.REFUND_SUCCEEDED: 1,
+    Topic.SHIPMENT_SHIPPED: 2,  # the order ships, and its units are no longer on hand
     Topic.SHIPMENT_DELIVERED: 1,
     Topic.DEAD_LETTER_DISCARDED: 1,
 }

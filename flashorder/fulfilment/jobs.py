@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flashorder.fulfilment.metrics import FulfilmentMetrics
 from flashorder.fulfilment.model import ShipmentStatus
 from flashorder.fulfilment.service import FulfilmentService
 from flashorder.infra.jobs import Job
@@ -14,7 +15,7 @@ FORGET_INTERVAL_SECONDS = 60.0
 SILENT_INTERVAL_SECONDS_MAX = 5.0
 
 
-def jobs(service: FulfilmentService, settings: Settings) -> list[Job]:
+def jobs(service: FulfilmentService, settings: Settings, metrics: FulfilmentMetrics) -> list[Job]:
     """Labels, kept webhooks, silent carriers; with the autopilot, the hands of the warehouse."""
     batch = settings.fulfilment_batch_shipments_max
     silent_seconds = min(SILENT_INTERVAL_SECONDS_MAX, settings.tracking_silence_seconds / 2)
@@ -23,6 +24,7 @@ def jobs(service: FulfilmentService, settings: Settings) -> list[Job]:
         Job("fulfilment.unwanted_labels", 1.0, lambda: service.labels.take_back_due(batch)),
         Job("fulfilment.kept_webhooks", 0.5, lambda: service.tracking.apply_kept(batch)),
         Job("fulfilment.silent", silent_seconds, lambda: service.tracking.ask_silent(batch)),
+        Job("fulfilment.measure", 5.0, lambda: service.labels.measure(metrics)),
         Job(
             "fulfilment.forget", FORGET_INTERVAL_SECONDS, lambda: service.tracking.forget_old(1_000)
         ),

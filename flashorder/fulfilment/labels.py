@@ -16,6 +16,7 @@ import structlog
 
 from flashorder.fulfilment.carriers.port import CarrierRefused, Label, LabelCancellation
 from flashorder.fulfilment.carriers.registry import Carriers
+from flashorder.fulfilment.metrics import FulfilmentMetrics
 from flashorder.fulfilment.model import SHIPMENT, Parcel, ShipmentStatus
 from flashorder.fulfilment.rounds import call_each
 from flashorder.fulfilment.store import SQL, Shipment, find_shipment, mark_shipped, shipment_of
@@ -35,7 +36,8 @@ log = structlog.get_logger(__name__)
 
 LEASE_MARGIN_SECONDS = 5.0
 BACKOFF_SECONDS_MAX = 60.0
-AUTOPILOT_ATTEMPTS_MAX = 20
+AUTOPILOT_REFUSALS_MAX = 20
+UNANSWERED_ATTEMPTS_MIN = 5
 UNKNOWN_UNIT_GRAMS = 500
 SHIPPABLE = SHIPMENT.sources(ShipmentStatus.SHIPPED)
 
@@ -94,7 +96,7 @@ class LabelDesk:
                 SHIPPABLE,
                 carrier_name,
                 rest_seconds,
-                AUTOPILOT_ATTEMPTS_MAX,
+                AUTOPILOT_REFUSALS_MAX,
                 shipments_max,
                 UNKNOWN_UNIT_GRAMS,
             )
@@ -105,6 +107,15 @@ class LabelDesk:
         with database_failures():
             rows = await self._pool.fetch(SQL["claim_labels"], self._lease_seconds, shipments_max)
         return await call_each([shipment_of(row) for row in rows], _carrier_of, self._try_to_ship)
+
+    async def measure(self, metrics: FulfilmentMetrics) -> int:
+        """Tell of packed shipments that no carrier takes; nothing follows at once: returns 0."""
+        with database_failures():
+            row = await self._pool.fetchrow(SQL["count_stuck"], UNANSWERED_ATTEMPTS_MIN)
+        assert row is not None, "an aggregate always has a row"
+        for why, shipments in row.items():
+            metrics.stuck.labels(why).set(shipments)
+        return 0
 
     async def take_back_due(self, shipments_max: int) -> int:
         """Cancel labels of cancelled shipments at their carriers; returns how many are settled."""

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from flashorder.consumer.metrics import ConsumerMetrics
+from flashorder.fulfilment.metrics import FulfilmentMetrics
 from flashorder.infra.telemetry.metrics import Metrics
 from flashorder.inventory.reconciliation.service import ReconciliationMetrics
 from flashorder.notifications.metrics import OutboxMetrics
@@ -32,7 +33,8 @@ def exported() -> set[str]:
     """The names of every sample that any role can tell."""
     metrics = Metrics(role="any")
     for family in (
-        ConsumerMetrics, OutboxMetrics, PaymentMetrics, ReconciliationMetrics, ReserveMetrics,
+        ConsumerMetrics, FulfilmentMetrics, OutboxMetrics, PaymentMetrics, ReconciliationMetrics,
+        ReserveMetrics,
     ):  # fmt: skip
         family(metrics.registry)
     return {

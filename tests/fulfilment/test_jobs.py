@@ -7,8 +7,10 @@ from contextlib import AsyncExitStack
 
 import pytest
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from flashorder.fulfilment.jobs import jobs, subscriptions
+from flashorder.fulfilment.metrics import FulfilmentMetrics
 from flashorder.infra.jobs import run_jobs
 from flashorder.kernel.errors import FlashorderError
 from flashorder.kernel.events import Event, Topic
@@ -31,6 +33,7 @@ async def test_orders_walk_to_the_doorstep(
 ) -> None:
     settings = house.settings.model_copy(update={"tracking_silence_seconds": 0.2})
     service = type(house.service)(house.pool, house.carriers, settings)
+    metrics = FulfilmentMetrics(CollectorRegistry())
     awaiting = subscriptions(service)[Topic.ORDER_AWAITING_SHIPMENT]
 
     async def door(request: web.Request) -> web.Response:
@@ -47,7 +50,7 @@ async def test_orders_walk_to_the_doorstep(
     stopping = asyncio.Event()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(listening(app, settings.port))
-        working = asyncio.create_task(run_jobs(jobs(service, settings), stopping))
+        working = asyncio.create_task(run_jobs(jobs(service, settings, metrics), stopping))
         for order_id in orders * 2:  # told twice, as an outbox may
             await awaiting(Event(Topic.ORDER_AWAITING_SHIPMENT, order_id))
 
@@ -66,6 +69,7 @@ async def test_orders_walk_to_the_doorstep(
 
 async def test_without_the_autopilot_nobody_touches_a_shipment(house: House) -> None:
     settings = house.settings.model_copy(update={"autopilot": False})
-    names = {job.name for job in jobs(house.service, settings)}
+    metrics = FulfilmentMetrics(CollectorRegistry())
+    names = {job.name for job in jobs(house.service, settings, metrics)}
     assert names
     assert not any("autopilot" in name for name in names)

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from flashorder.fulfilment.carriers.port import Consignment, Label
 from flashorder.fulfilment.carriers.registry import Carriers
 from flashorder.fulfilment.carriers.simulator import SimulatedCarrier
+from flashorder.fulfilment.labels import AUTOPILOT_REFUSALS_MAX
+from flashorder.fulfilment.metrics import FulfilmentMetrics
 from flashorder.fulfilment.model import Parcel
 from flashorder.fulfilment.service import FulfilmentService
 from flashorder.kernel.errors import Conflict, InvalidInput, InvalidState, ProviderUnavailable
@@ -133,6 +136,42 @@ async def test_a_carrier_that_is_away_is_asked_again(house: House) -> None:
     row = await house.row(shipment_id)
     assert (row["status"], row["label_attempts"]) == ("packed", 1)
     assert row["label_due_at"] is not None
+
+
+async def stuck(house: House) -> dict[str, float]:
+    """What is told of packed shipments that no carrier takes."""
+    metrics = FulfilmentMetrics(CollectorRegistry())
+    assert await house.service.labels.measure(metrics) == 0
+    (family,) = metrics.stuck.collect()
+    return {sample.labels["why"]: sample.value for sample in family.samples}
+
+
+async def test_an_outage_is_seen_and_does_not_use_up_the_tries_of_the_autopilot(
+    house: House, simulator: SimulatorClient
+) -> None:
+    shipment_id = await house.shipment("packed")
+    await simulator.control(pace_ms=3_600_000, fail_rate=1.0)
+    assert await house.service.labels.request_for_packed("simulator", 0.0, 10) == 1
+    for _ in range(AUTOPILOT_REFUSALS_MAX + 1):
+        await overdue(house, "label_due_at")
+        assert await house.service.labels.ask_due(10) == 0
+    assert await stuck(house) == {"refused": 0, "unanswered": 1}
+    await house.pool.execute("UPDATE shipments SET parcels = '[{\"weight_grams\": 900000}]'")
+    await simulator.control(pace_ms=3_600_000)
+    await overdue(house, "label_due_at")
+    assert await house.service.labels.ask_due(10) == 0
+    assert await stuck(house) == {"refused": 1, "unanswered": 0}
+    assert await house.service.labels.request_for_packed("simulator", 0.0, 10) == 1
+    assert await house.service.labels.ask_due(10) == 1
+    assert (await house.row(shipment_id))["status"] == "shipped"
+    assert await stuck(house) == {"refused": 0, "unanswered": 0}
+
+
+async def test_the_autopilot_gives_up_after_many_refusals_and_is_seen(house: House) -> None:
+    await house.shipment("packed")
+    await house.pool.execute("UPDATE shipments SET label_refusals = $1", AUTOPILOT_REFUSALS_MAX)
+    assert await house.service.labels.request_for_packed("simulator", 0.0, 10) == 0
+    assert await stuck(house) == {"refused": 1, "unanswered": 0}
 
 
 async def test_a_death_after_the_label_costs_no_second_label(

@@ -29,6 +29,8 @@ T = TypeVar("T")
 Text = Annotated[str, msgspec.Meta(max_length=255, pattern=r"^[^\x00-\x1f]+$")]
 Words = Annotated[str, msgspec.Meta(max_length=1_000, pattern=r"^[^\x00]*$")]
 RETRY_AFTER_SECONDS = 2.0
+AWAY = frozenset({401, 403, 408, 425, 429})
+"""Refusals that say nothing of the shipment: our key, the time, or the carrier's load."""
 
 
 class _LabelAnswer(msgspec.Struct):
@@ -168,7 +170,7 @@ class SimulatedCarrier:
     async def _call(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, body: Any = None
     ) -> tuple[int, bytes]:
-        """Status below 500 and content; everything else is ``ProviderUnavailable``."""
+        """What the carrier decided, and content; everything else is ``ProviderUnavailable``."""
         try:
             async with self._session.request(
                 method,
@@ -181,7 +183,7 @@ class SimulatedCarrier:
                 content = await _bounded(answer)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ProviderUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS) from error
-        if answer.status >= 500 or answer.status in (401, 429):
+        if answer.status in AWAY or not (answer.status < 300 or 400 <= answer.status < 500):
             raise ProviderUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS)
         return answer.status, content
 

@@ -5,6 +5,8 @@ WITH dropped AS (
     SET carrier = NULL,
         parcels = NULL,
         label_due_at = NULL,
+        label_attempts = 0,
+        label_refusals = label_refusals + 1,
         version = version + 1,
         updated_at = now()
     WHERE shipment_id = $1 AND carrier = $2 AND label_due_at IS NOT NULL

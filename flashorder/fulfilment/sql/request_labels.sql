@@ -1,12 +1,12 @@
 -- The same for many packed shipments that have rested for a while, for the autopilot; the asking is
 -- left to the job that does labels. $1 statuses to leave by shipping, $2 carrier, $3 rest in
--- seconds, $4 attempts at most, $5 how many at most, $6 grams of a unit of unknown weight.
+-- seconds, $4 refusals at most, $5 how many at most, $6 grams of a unit of unknown weight.
 WITH ready AS (
     SELECT shipment_id, orders.order_id, orders.ship_to
     FROM shipments JOIN orders USING (order_id)
     WHERE shipments.status = ANY($1::text[])
         AND carrier IS NULL
-        AND label_attempts < $4
+        AND label_refusals < $4
         AND shipments.updated_at <= now() - make_interval(secs => $3)
         AND orders.status = 'awaiting_shipment'
     ORDER BY shipments.updated_at

@@ -12,7 +12,7 @@ import pytest_asyncio
 from aiohttp import web
 from standardwebhooks import Webhook
 
-from flashorder.fulfilment.carriers.port import Consignment
+from flashorder.fulfilment.carriers.port import CarrierRefused, Consignment
 from flashorder.fulfilment.carriers.simulator import SimulatedCarrier
 from flashorder.fulfilment.model import Parcel
 from flashorder.fulfilment.simulator import build_carrier_simulator
@@ -104,9 +104,29 @@ async def test_another_deployment_s_key_opens_nothing(
     await stranger.close()
 
 
-async def test_the_same_key_for_another_box_is_refused(bench: Bench) -> None:
-    from flashorder.fulfilment.carriers.port import CarrierRefused
+@pytest.mark.parametrize(
+    ("status", "failure"),
+    [
+        *((status, ProviderUnavailable) for status in (302, 401, 403, 408, 425, 429, 500, 503)),
+        *((status, CarrierRefused) for status in (400, 404, 409, 422)),
+    ],
+)
+async def test_only_what_is_about_the_shipment_is_a_refusal(
+    settings: Settings, status: int, failure: type[Exception]
+) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response({"code": "no"}, status=status)
 
+    app = web.Application()
+    app.router.add_post("/v1/labels", answer)
+    carrier = SimulatedCarrier.of(settings)
+    async with listening(app, int(settings.carrier_simulator_url.rsplit(":", 1)[1])):
+        with pytest.raises(failure):
+            await carrier.create_label(consignment())
+    await carrier.close()
+
+
+async def test_the_same_key_for_another_box_is_refused(bench: Bench) -> None:
     first = consignment()
     await bench.carrier.create_label(first)
     with pytest.raises(CarrierRefused):

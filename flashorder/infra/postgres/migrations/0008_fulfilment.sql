@@ -29,7 +29,9 @@ CREATE TABLE shipments (
     cancel_reason text,
     -- Small queues of the jobs: null when nothing is due.
     label_due_at timestamptz,
+    -- How often the chosen carrier was asked, and how often one that was chosen before said no.
     label_attempts integer NOT NULL DEFAULT 0,
+    label_refusals integer NOT NULL DEFAULT 0,
     label_cancel_due_at timestamptz,
     tracking_due_at timestamptz,
     picking_at timestamptz,
