@@ -48,7 +48,7 @@ class Options:
 
 
 async def run(options: Options, say: Callable[[str], None], tables: TextIO) -> list[Outcome]:
-    """Measure, print to ``tables`` and write; ``Misconfigured`` for a name that is none, or without wrk."""
+    """Measure, print to ``tables``, write; ``Misconfigured`` for a wrong name, or without wrk."""
     names = list(options.names) or list(SCENARIOS)
     unknown = [name for name in names if name not in SCENARIOS]
     if unknown:
