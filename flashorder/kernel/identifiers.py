@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import time
 import uuid
+from functools import lru_cache
 
 import uuid_utils
 
@@ -18,8 +19,6 @@ TOKEN_BYTES = 10
 FINGERPRINT_BYTES = 8
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _CROCKFORD_PAIRS = [high + low for high in _CROCKFORD for low in _CROCKFORD]
-_VERSION_AND_VARIANT_MASK = (0x0FFF << 64) | 0x3FFF_FFFF_FFFF_FFFF
-_VERSION_AND_VARIANT_BITS = (0x7 << 76) | (0x2 << 62)
 
 
 def new_id() -> uuid.UUID:
@@ -27,6 +26,7 @@ def new_id() -> uuid.UUID:
     return uuid.UUID(bytes=uuid_utils.uuid7().bytes)
 
 
+@lru_cache(maxsize=1024)
 def parse_id(text: str) -> uuid.UUID | None:
     """The UUID that ``text`` is the canonical form of (36 characters, any case), or None."""
     if len(text) != 36:
@@ -46,8 +46,18 @@ def idempotency_token(secret: bytes, buyer_id: bytes, sale_id: bytes, key: str) 
     digest = hashlib.blake2b(
         buyer_id + sale_id + key.encode(), key=secret, digest_size=TOKEN_BYTES
     ).digest()
-    tail = int.from_bytes(digest) & _VERSION_AND_VARIANT_MASK | _VERSION_AND_VARIANT_BITS
-    return tail.to_bytes(TOKEN_BYTES)
+    return (
+        bytes(
+            (0x70 | digest[0] & 0x0F, digest[1], 0x80 | digest[2] & 0x3F)  # version 7, variant 10
+        )
+        + digest[3:]
+    )
+
+
+def id_text(raw: bytes) -> str:
+    """The canonical form of 16 bytes; a quarter of what ``str(UUID(bytes=…))`` costs."""
+    digits = raw.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def request_fingerprint(secret: bytes, buyer_id: bytes, body: bytes) -> bytes:

@@ -20,7 +20,7 @@ from flashorder.kernel.errors import (
     NotFound,
     TooEarly,
 )
-from flashorder.kernel.identifiers import order_number, parse_id
+from flashorder.kernel.identifiers import id_text, order_number, parse_id
 from flashorder.reservations.records import Purchase, PurchaseRecord, ReserveCode, Verdict
 from flashorder.reservations.service import Reservations
 from flashorder.sales.front import FrontSale
@@ -129,12 +129,12 @@ def answer_of(sale: FrontSale, purchase: Purchase, verdict: Verdict) -> Reply:
 def _accepted(
     sale: FrontSale, purchase: Purchase, order_id: bytes, price: int, due_ms: int
 ) -> Reply:
-    order_text = str(uuid.UUID(bytes=order_id))
+    order_text = id_text(order_id)
     currency = sale.currency
     body: dict[str, Any] = {
         "order_id": order_text,
         "order_number": order_number(order_id),
-        "sale_id": str(sale.sale_id),
+        "sale_id": id_text(sale.sale_id.bytes),
         "sku": purchase.sku,
         "quantity": purchase.quantity,
         "unit_price": {"amount": price, "currency": currency},

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flashorder.kernel.identifiers import (
+    id_text,
     idempotency_token,
     new_id,
     order_id_prefix,
@@ -65,6 +66,11 @@ def test_order_numbers_are_short_and_do_not_repeat() -> None:
 )  # fmt: skip
 def test_what_is_no_id_is_none(text: str) -> None:
     assert parse_id(text) is None
+
+
+@given(raw=ids)
+def test_the_text_of_an_id_is_the_standard_library_s(raw: bytes) -> None:
+    assert id_text(raw) == str(uuid.UUID(bytes=raw))
 
 
 def test_an_id_reads_back() -> None:
