@@ -145,6 +145,11 @@ async def note_heard(connection: Connection, payment_id: uuid.UUID, report: Paym
     await connection.execute(_SQL["note_heard"], payment_id, report.reference, _action(report))
 
 
+async def note_missed(connection: Connection, payment_id: uuid.UUID) -> int:
+    """The provider has no such payment: how often in a row it has said so."""
+    return int(await connection.fetchval(_SQL["note_missed"], payment_id))
+
+
 async def request_close(
     connection: Connection, order_id: uuid.UUID, payment_id: uuid.UUID | None = None
 ) -> None:
@@ -282,12 +287,15 @@ async def close_webhook(
     await connection.execute(_SQL["close_webhook"], provider, event_id, outcome)
 
 
-async def claim_kept_webhook(connection: Connection) -> tuple[str, ProviderEvent] | None:
-    """The oldest webhook (provider, event) whose subject has appeared, locked."""
+async def claim_kept_webhook(connection: Connection) -> tuple[str, str, object] | None:
+    """The first webhook (provider, event id, event) whose subject has appeared, locked."""
     row = await connection.fetchrow(_SQL["claim_kept_webhook"])
-    if row is None:
-        return None
-    return row["provider"], msgspec.convert(row["event"], ProviderEvent)
+    return None if row is None else (row["provider"], row["event_id"], row["event"])
+
+
+async def push_webhook_back(connection: Connection, provider: str, event_id: str) -> None:
+    """A kept webhook could not be applied: the others come first, and it again later."""
+    await connection.execute(_SQL["push_webhook_back"], provider, event_id)
 
 
 async def purge_webhooks(connection: Connection, retention_seconds: float, batch_max: int) -> int:

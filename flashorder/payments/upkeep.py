@@ -12,16 +12,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import msgspec
 import structlog
 
-from flashorder.infra.postgres.pool import Pool, transaction
-from flashorder.kernel.errors import ProviderUnavailable
+from flashorder.infra.postgres.pool import Connection, Pool, transaction
+from flashorder.kernel.errors import DatabaseUnavailable, ProviderUnavailable
 from flashorder.payments import store
 from flashorder.payments.model import PaymentStatus, ReportOutcome
 from flashorder.payments.providers.port import (
     CaptureMethod,
     PaymentReport,
     PaymentRequest,
+    ProviderEvent,
     RefundRequest,
 )
 from flashorder.payments.providers.registry import ProviderRegistry
@@ -34,6 +36,7 @@ log = structlog.get_logger(__name__)
 REST_SECONDS_FIRST = 0.5
 REST_SECONDS_MAX = 30.0
 REFUND_PAUSE_SECONDS = 5.0
+MISSED_MAX = 2
 T = TypeVar("T")
 
 
@@ -89,12 +92,20 @@ class Upkeep:
         )
 
     async def ask_provider(self, payment: Payment) -> Payment:
-        """Query the provider and apply its answer as if it had come by webhook."""
+        """Query the provider and apply its answer as if it had come by webhook.
+
+        A provider may lose sight of a payment for a moment, so it has to say twice that it has no
+        such payment, at two turns, before the payment expires.
+        """
         if payment.reference is None:
             return await self.create_at_provider(payment)
         report = await self._providers[payment.provider].query(payment.reference)
         if report is None:
+            async with transaction(self._pool) as connection:
+                missed = await store.note_missed(connection, payment.payment_id)
             log.error("payment_unknown_to_provider", payment_id=str(payment.payment_id))
+            if missed < MISSED_MAX:
+                return payment
             report = PaymentReport(
                 reference=payment.reference,
                 payment_id=payment.payment_id,
@@ -161,19 +172,33 @@ class Upkeep:
         return await self._round(claim, self.drive_refund)
 
     async def apply_kept_webhooks(self) -> int:
-        """Webhooks that came before their payment are applied once it is there."""
+        """Webhooks that came before their payment are applied once it is there.
+
+        One that cannot be applied is pushed back, and holds up no other.
+        """
         applied = 0
         while applied < self._settings.payment_batch_max:
             async with transaction(self._pool) as connection:
                 kept = await store.claim_kept_webhook(connection)
                 if kept is None:
                     break
-                provider, event = kept
-                outcome = await self._recorder.record(connection, provider, event.report)
-                assert outcome is not ReportOutcome.UNKNOWN, "the claim looks for its subject"
-                await store.close_webhook(connection, provider, event.event_id, outcome)
+                provider, event_id, event = kept
+                try:
+                    async with connection.transaction():
+                        await self._apply(connection, provider, event_id, event)
+                except Exception as error:  # whatever it was, it is told and tried again
+                    log.error("webhook_not_applied", event_id=event_id, error=repr(error))
+                    await store.push_webhook_back(connection, provider, event_id)
                 applied += 1
         return applied
+
+    async def _apply(
+        self, connection: Connection, provider: str, event_id: str, event: object
+    ) -> None:
+        report = msgspec.convert(event, ProviderEvent).report
+        outcome = await self._recorder.record(connection, provider, report)
+        assert outcome is not ReportOutcome.UNKNOWN, "the claim looks for its subject"
+        await store.close_webhook(connection, provider, event_id, outcome)
 
     async def purge_webhooks(self) -> int:
         """Webhooks past their retention are removed."""
@@ -201,7 +226,7 @@ class Upkeep:
     ) -> int:
         """Take ``step`` for each, a few at once; stop beginning new ones when the provider is away.
 
-        What was claimed and not done has its next turn already.
+        What was claimed and not done, or failed, has its next turn already.
         """
         waiting = iter(claimed)
         done = 0
@@ -215,6 +240,10 @@ class Upkeep:
                     done += 1
                 except ProviderUnavailable as error:
                     away = error
+                except DatabaseUnavailable:
+                    raise
+                except Exception as error:  # of this one alone: the others go on
+                    log.error("payment_step_failed", step=step.__name__, error=repr(error))
                 if away is not None:
                     return
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import uuid
 
+import pytest
+
 from flashorder.infra.postgres.pool import transaction
 from flashorder.payments.model import PaymentStatus
 from flashorder.payments.providers.registry import open_providers
@@ -150,10 +152,43 @@ async def test_a_payment_that_the_provider_has_lost_expires(
         "UPDATE payments SET status = 'requires_action', provider_reference = $1",
         f"pay_{uuid.uuid4().hex}",
     )
-    await silence(house)
-    await house.service.upkeep.ask_silent()
-    assert (await house.payment(payment.payment_id)).status is PaymentStatus.EXPIRED
+    for status in (PaymentStatus.REQUIRES_ACTION, PaymentStatus.EXPIRED):
+        await silence(house)
+        assert await house.service.upkeep.ask_silent() == 1
+        assert (await house.payment(payment.payment_id)).status is status
     assert await house.told(payment.order_id) == ["payment.failed"]
+
+
+async def test_a_payment_that_was_out_of_sight_once_goes_on(
+    house: House, simulator: Simulator
+) -> None:
+    payment = await house.started()
+    for seen in (False, True, False, True):
+        reference = payment.reference if seen else f"pay_{uuid.uuid4().hex}"
+        await house.pool.execute("UPDATE payments SET provider_reference = $1", reference)
+        await silence(house)
+        assert await house.service.upkeep.ask_silent() == 1
+        assert (await house.payment(payment.payment_id)).status is PaymentStatus.REQUIRES_ACTION
+
+
+async def test_a_step_that_fails_holds_up_no_other(
+    house: House, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, *good = [await interrupted(house) for _ in range(5)]
+    await silence(house)
+    begin = house.service.upkeep.create_at_provider
+
+    async def failing(payment: Payment) -> Payment:
+        if payment.payment_id == bad.payment_id:
+            raise ValueError("no")
+        return await begin(payment)
+
+    monkeypatch.setattr(house.service.upkeep, "create_at_provider", failing)
+    assert await house.service.upkeep.ask_silent() == 4
+    assert {(await house.payment(each.payment_id)).status for each in good} == {
+        PaymentStatus.REQUIRES_ACTION
+    }
+    assert (await house.payment(bad.payment_id)).status is PaymentStatus.PENDING
 
 
 async def test_an_attempt_beside_the_one_that_paid_is_voided(

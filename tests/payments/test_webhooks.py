@@ -330,3 +330,27 @@ async def test_old_webhooks_are_removed(house: House, web_role: Served) -> None:
     )
     assert await house.service.upkeep.purge_webhooks() == 1
     assert await kept(house) == 2
+
+
+async def test_a_kept_one_that_cannot_be_applied_holds_up_no_other(
+    house: House, web_role: Served
+) -> None:
+    bad, good = await pending(house), await pending(house)
+    for payment, event_id in ((bad, "evt_bad"), (good, "evt_good")):
+        body = webhook(payment.payment_id, reference=f"pay_{event_id}")
+        await deliver(house, web_role, body, event_id=event_id)
+    # As if both had come before their payments, and what is kept of the first were spoilt.
+    await house.pool.execute(
+        "UPDATE payments SET status = 'pending', captured_at = NULL, keeps_order = false"
+    )
+    await house.pool.execute("UPDATE payment_webhooks SET applied_at = NULL, outcome = NULL")
+    await house.pool.execute(
+        "UPDATE payment_webhooks SET event = '{}', received_at = now() - interval '1 hour',"
+        " apply_at = now() - interval '1 hour' WHERE event_id = 'evt_bad'"
+    )
+    await house.service.upkeep.apply_kept_webhooks()
+    assert (await house.payment(good.payment_id)).status is CAPTURED
+    waits = await house.pool.fetchrow("SELECT * FROM payment_webhooks WHERE applied_at IS NULL")
+    assert (waits["event_id"], waits["failures"]) == ("evt_bad", 1)
+    assert waits["apply_at"] > datetime.now(UTC)
+    assert await house.service.upkeep.apply_kept_webhooks() == 0

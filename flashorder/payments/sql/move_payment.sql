@@ -13,6 +13,7 @@ UPDATE payments SET
     keeps_order = $2 = 'captured' AND amount = $8 AND currency = $9 AND NOT EXISTS (
         SELECT FROM payments other WHERE other.order_id = payments.order_id AND other.keeps_order),
     last_heard_at = now(),
+    missed = 0,
     ask_at = now() + make_interval(secs => $7),
     asked = 0,
     version = version + 1,

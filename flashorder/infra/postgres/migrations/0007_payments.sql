@@ -35,6 +35,8 @@ CREATE TABLE payments (
     -- When to ask the provider next, and how often it has been asked; moved on by each claim.
     ask_at timestamptz NOT NULL DEFAULT now(),
     asked integer NOT NULL DEFAULT 0,
+    -- How often in a row the provider said that it has no such payment.
+    missed smallint NOT NULL DEFAULT 0,
     version integer NOT NULL DEFAULT 1,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
@@ -111,11 +113,14 @@ CREATE TABLE payment_webhooks (
     payment_id uuid,
     refund_id uuid,
     received_at timestamptz NOT NULL DEFAULT now(),
+    -- When a kept one may be applied; pushed back each time that this fails.
+    apply_at timestamptz NOT NULL DEFAULT now(),
+    failures integer NOT NULL DEFAULT 0,
     applied_at timestamptz,
     outcome text CHECK (outcome IN ('changed', 'unchanged', 'mismatch', 'ignored')),
     PRIMARY KEY (provider, event_id),
     CHECK ((applied_at IS NULL) = (outcome IS NULL))
 );
 
-CREATE INDEX payment_webhooks_kept ON payment_webhooks (received_at) WHERE applied_at IS NULL;
+CREATE INDEX payment_webhooks_kept ON payment_webhooks (apply_at) WHERE applied_at IS NULL;
 CREATE INDEX payment_webhooks_by_age ON payment_webhooks (received_at);
