@@ -87,8 +87,10 @@ async def _serve_here(settings: Settings, worker_count: int, announce: Announce)
     from flashorder.app import build_web  # noqa: PLC0415 - heavy: only when it runs
     from flashorder.infra.http.application import METRICS  # noqa: PLC0415
     from flashorder.infra.http.server import serve  # noqa: PLC0415
+    from flashorder.infra.open_files import raise_open_files  # noqa: PLC0415
     from flashorder.infra.telemetry.metrics import metrics_server  # noqa: PLC0415
 
+    raise_open_files(settings.connections_max // worker_count)
     stopping = _stopping_on_signals()
     async with AsyncExitStack() as stack:
         app = await stack.enter_async_context(build_web(settings))

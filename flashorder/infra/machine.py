@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from flashorder.infra.findings import Finding, Level, judge
+from flashorder.infra.open_files import FILES_BESIDE_CONNECTIONS, open_files_max
 
 SUBJECT = "machine"
 PYTHON_MIN = (3, 11)
@@ -20,8 +21,6 @@ DISK_BYTES_MIN = 1 * 2**30
 DISK_BYTES_WARNING = 5 * 2**30
 FSYNC_SAMPLES = 32
 FSYNC_MS_WARNING = 10.0
-# Beside the clients' connections: stores, logs, libraries.
-FILES_BESIDE_CONNECTIONS = 200
 CLOCK_DIFFERENCE_MS_WARNING = 500.0
 _OVERCOMMIT = Path("/proc/sys/vm/overcommit_memory")
 _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -101,20 +100,15 @@ def check_clock(name: str, difference_ms: float) -> Finding:
 
 
 def _open_files(connections_max: int) -> Finding:
-    try:
-        import resource  # noqa: PLC0415 - not there on Windows
-    except ImportError:
-        return Finding(SUBJECT, "open files", Level.OK, "no limit known on this platform")
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = open_files_max()
     wanted = connections_max + FILES_BESIDE_CONNECTIONS
-    unlimited = soft == resource.RLIM_INFINITY
     return judge(
         SUBJECT,
         "open files",
-        f"limit {'none' if unlimited else soft} (hard {hard}), {wanted} may be wanted",
-        f"ulimit -n {wanted}, or LimitNOFILE={wanted} in the unit, or lower "
-        "FLASHORDER_CONNECTIONS_MAX",
-        holds=unlimited or soft >= wanted,
+        f"limit {soft}, which `flashorder serve` raises as far as {hard}; {wanted} may be wanted",
+        f"ulimit -Hn {wanted}, or LimitNOFILE={wanted} in the unit; until then fewer connections "
+        "are accepted than FLASHORDER_CONNECTIONS_MAX",
+        holds=hard >= wanted,
         otherwise=Level.WARNING,
     )
 

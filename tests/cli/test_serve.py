@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import resource
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -20,7 +22,12 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 @asynccontextmanager
 async def serving(
-    redis_url: str, database_url: str, folder: Path, *arguments: str, port: int = 0
+    redis_url: str,
+    database_url: str,
+    folder: Path,
+    *arguments: str,
+    port: int = 0,
+    **options: Any,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """The command, running; stopped in order at the end."""
     environment = {name: value for name, value in os.environ.items() if "FLASHORDER" not in name}
@@ -35,6 +42,7 @@ async def serving(
         },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        **options,
     )  # fmt: skip
     try:
         yield process
@@ -99,3 +107,43 @@ async def test_a_port_that_is_taken_is_a_line_not_a_traceback(
                 assert process.returncode == 2
                 assert f"port {port} of 127.0.0.1 is taken".encode() in said
                 assert b"Traceback" not in said
+
+
+async def said_to(host: str, port: int) -> bytes:
+    """The status line that a new connection hears; the connection stays open until collected."""
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    try:
+        return (await reader.readline())[:12]
+    except ConnectionResetError:
+        return b""
+    finally:
+        OPEN.append(writer)
+
+
+OPEN: list[asyncio.StreamWriter] = []
+
+
+async def test_who_comes_beyond_the_open_files_is_refused_not_left_to_wait(
+    redis_url: str, database_url: str, tmp_path: Path
+) -> None:
+    soft, hard = 64, 300
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    async with serving(redis_url, database_url, tmp_path, preexec_fn=limit) as process:
+        port = int((await url_of(process)).rsplit(":", 1)[1])
+        try:
+            async with asyncio.timeout(20):
+                said = [await said_to("127.0.0.1", port) for _ in range(hard + 50)]
+        finally:
+            for writer in OPEN:
+                writer.close()
+            OPEN.clear()
+        served = said.count(b"HTTP/1.1 200")
+        assert soft < served == hard // 2
+        assert set(said) == {b"HTTP/1.1 200", b"HTTP/1.1 503"}
+        process.send_signal(signal.SIGTERM)
+        _, log = await asyncio.wait_for(process.communicate(), 30)
+    assert b"connections_capped" in log

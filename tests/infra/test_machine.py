@@ -28,7 +28,7 @@ def test_a_folder_that_is_not_there_yet_is_judged_by_its_parent(tmp_path: Path) 
 def test_too_few_open_files_are_a_warning(tmp_path: Path) -> None:
     found = by_name(check_machine(tmp_path, connections_max=10**9))
     assert found["open files"].level is Level.WARNING
-    assert "ulimit -n" in found["open files"].mend
+    assert "ulimit -Hn" in found["open files"].mend
 
 
 def test_a_slow_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

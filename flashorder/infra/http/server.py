@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 
 from flashorder.infra.http.connections import Connections, GuardedConnection
+from flashorder.infra.open_files import connections_possible
 from flashorder.kernel.errors import Misconfigured
 from flashorder.settings import Settings
 
@@ -50,14 +51,15 @@ async def serve(
 
     ``port`` overrides the settings' (0: any free one); with ``shared_port`` other processes may
     listen on it as well (SO_REUSEPORT), and the caps on connections are divided by
-    ``share_of_connections``. Draining: no new connections, idle ones closed, requests in flight
-    answered (with ``Connection: close``) for up to ``drain_timeout_seconds``.
+    ``share_of_connections``; the limit of open files caps them as well. Draining: no new
+    connections, idle ones closed, requests in flight answered (with ``Connection: close``) for up
+    to ``drain_timeout_seconds``.
 
     Raises ``Misconfigured`` when the port cannot be had.
     """
     loop = asyncio.get_running_loop()
     connections = Connections(
-        total_max=max(1, settings.connections_max // share_of_connections),
+        total_max=_connections_max(max(1, settings.connections_max // share_of_connections)),
         per_address_max=max(1, settings.connections_per_address_max // share_of_connections),
         header_timeout_seconds=settings.header_timeout_seconds,
     )
@@ -100,6 +102,20 @@ async def serve(
             await asyncio.wait({sweeper})
     finally:
         await runner.cleanup()
+
+
+def _connections_max(wanted: int) -> int:
+    """``wanted``, or as many as there can be: who comes beyond is refused, not left to wait."""
+    possible = connections_possible()
+    if possible >= wanted:
+        return wanted
+    log.warning(
+        "connections_capped",
+        wanted=wanted,
+        possible=int(possible),
+        mend="raise the hard limit of open files (ulimit -Hn, LimitNOFILE)",
+    )
+    return int(possible)
 
 
 def _mark_complete_heads(server: web.Server) -> None:
