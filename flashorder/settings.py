@@ -70,7 +70,8 @@ class Settings(BaseSettings):
     password_hashes_at_once: Positive = 2
     # How many proxies of ours stand in front, each appending to X-Forwarded-For.
     trusted_proxies: Annotated[int, Field(ge=0, le=8)] = 0
-    idempotency_lease_seconds: Seconds = 60.0
+    # Just above the longest work under a key: a call to a provider, after the wait for an order.
+    idempotency_lease_seconds: Seconds = 15.0
     idempotency_retention_seconds: Seconds = 86400.0
     session_poll_seconds: Seconds = 1.0
 

@@ -3,7 +3,8 @@
 A key belongs to its caller. Whoever inserts it holds a lease and does the work; the same request
 meanwhile is told to wait (409), another request under the key is refused (422), and once there is
 an answer everybody gets that one. A holder that crashed leaves a lease that runs out, and the next
-one does the work again: the rooms' own guards then decide what is left to do.
+one does the work again: the rooms' own guards then decide what is left to do. So the lease is just
+longer than the longest work, and whoever has to wait is told for how long at most.
 
 Remembered are answers that would be the same again. Not remembered, so that the key can be used
 again: failures (5xx), and refusals that only time or a new token mend (401, 408, 423, 425, 429).
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,9 +40,10 @@ log = structlog.get_logger(__name__)
 KEY_CHARACTERS_MAX: Final = 255
 REPLAYED: Final = "Idempotency-Replayed: true\r\n"
 FORGOTTEN_KEYS_MAX: Final = 1000
+UNSETTLED_MAX: Final = 1000
 _NOT_REMEMBERED: Final = frozenset({401, 408, 423, 425, 429})
 # The work must be over before the lease is: what is left is for writing the answer down.
-_WORKING_SHARE_OF_LEASE: Final = 0.75
+WORKING_SHARE_OF_LEASE: Final = 0.9
 
 
 def checked_key(value: str | None) -> str:
@@ -74,8 +77,9 @@ class Lease:
 class IdempotencyStore:
     """Keys and first answers in PostgreSQL."""
 
-    def __init__(self, pool: Pool, *, lease_seconds: float = 60.0) -> None:
+    def __init__(self, pool: Pool, *, lease_seconds: float = 15.0) -> None:
         self._pool = pool
+        self._unsettled: deque[tuple[Lease, Answer]] = deque(maxlen=UNSETTLED_MAX)
         self.lease_seconds = lease_seconds
         self._sql = load_sql("flashorder.infra.http")
 
@@ -85,6 +89,7 @@ class IdempotencyStore:
         Raises ``Conflict`` (``idempotency_in_flight``) and ``InvalidInput``
         (``idempotency_key_reused``).
         """
+        await self._settle_rest()
         # A key that is freed between the two statements can be claimed at the second try.
         for _ in range(3):
             with database_failures():
@@ -112,9 +117,35 @@ class IdempotencyStore:
             raise Conflict(
                 "The first request with this Idempotency-Key is still in flight.",
                 code="idempotency_in_flight",
-                retry_after_seconds=min(1.0, row["locked_seconds"]),
+                retry_after_seconds=row["locked_seconds"],
             )
         raise Overloaded("This Idempotency-Key is being used by too many at once.")
+
+    async def settle(self, lease: Lease, answer: Answer) -> None:
+        """Remember ``answer`` or free the key. The work is done: its caller gets the answer anyway.
+
+        While PostgreSQL is away this waits, in memory, for the next claim that finds it back.
+        """
+        try:
+            await self._settle(lease, answer)
+        except Unavailable as error:
+            log.warning("idempotent_answer_not_settled", status=answer.status, error=repr(error))
+            self._unsettled.append((lease, answer))
+
+    async def _settle_rest(self) -> None:
+        while self._unsettled:
+            lease, answer = self._unsettled.popleft()
+            try:
+                await self._settle(lease, answer)
+            except Unavailable:
+                self._unsettled.appendleft((lease, answer))
+                raise
+
+    async def _settle(self, lease: Lease, answer: Answer) -> None:
+        if answer.status >= 500 or answer.status in _NOT_REMEMBERED:
+            await self.free(lease)
+        else:
+            await self.remember(lease, answer)
 
     async def remember(self, lease: Lease, answer: Answer) -> None:
         """Keep ``answer`` as the first one."""
@@ -157,24 +188,13 @@ async def answered_once(
     if isinstance(claimed, Answer):
         return claimed
     try:
-        async with asyncio.timeout(store.lease_seconds * _WORKING_SHARE_OF_LEASE):
+        async with asyncio.timeout(store.lease_seconds * WORKING_SHARE_OF_LEASE):
             answer = await work()
     except TimeoutError:
         # Whether it took effect is not known, so the lease runs out on its own.
         raise Unavailable("This took too long; ask again with the same key.") from None
-    await _settle(store, claimed, answer)
+    await store.settle(claimed, answer)
     return answer
-
-
-async def _settle(store: IdempotencyStore, lease: Lease, answer: Answer) -> None:
-    """Remember or free. The work is done: when this fails, the caller still gets its answer."""
-    try:
-        if answer.status >= 500 or answer.status in _NOT_REMEMBERED:
-            await store.free(lease)
-        else:
-            await store.remember(lease, answer)
-    except Unavailable as error:
-        log.warning("idempotent_answer_not_settled", status=answer.status, error=repr(error))
 
 
 def jobs(store: IdempotencyStore, *, retention_seconds: float) -> list[Job]:

@@ -112,6 +112,7 @@ def database_failures() -> Iterator[None]:
     except (
         asyncpg.PostgresConnectionError,
         asyncpg.InterfaceError,
+        asyncpg.InternalClientError,  # a statement met the last words of a server that was killed
         asyncpg.CannotConnectNowError,
         asyncpg.AdminShutdownError,
         asyncpg.CrashShutdownError,
@@ -153,5 +154,5 @@ async def _roll_back(connection: Any, unit: Any) -> None:
     try:
         async with asyncio.timeout(REST_SECONDS_MAX):
             await unit.rollback()
-    except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError):
+    except Exception:  # whatever it says: the server rolls back what has lost its connection
         connection.terminate()

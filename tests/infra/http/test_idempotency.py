@@ -15,6 +15,7 @@ import pytest_asyncio
 from flashorder.infra.http.answers import Answer
 from flashorder.infra.http.endpoint import ANY_ROLE, Call, Endpoint, Reply
 from flashorder.infra.http.idempotency import (
+    WORKING_SHARE_OF_LEASE,
     IdempotencyStore,
     Lease,
     answered_once,
@@ -22,8 +23,9 @@ from flashorder.infra.http.idempotency import (
     jobs,
 )
 from flashorder.infra.postgres.pool import Pool, connect_postgres
-from flashorder.kernel.errors import Conflict, InvalidInput, Unavailable
-from tests.infra.http.serving import Served, served
+from flashorder.kernel.errors import Conflict, DatabaseUnavailable, InvalidInput, Unavailable
+from tests.infra.http.serving import Served, make_settings, served
+from tests.stores import BreakableStores
 
 
 class Payment(msgspec.Struct, forbid_unknown_fields=True):
@@ -156,7 +158,7 @@ async def test_two_at_once_are_one_effect(pool: Pool) -> None:
         async with site.client.post("/pay/1", headers=headers, json={"amount": 1}) as answer:
             assert answer.status == 409
             assert (await answer.json(content_type=None))["code"] == "idempotency_in_flight"
-            assert int(answer.headers["Retry-After"]) >= 1
+            assert int(answer.headers["Retry-After"]) == 15, "what is left of the lease, at most"
         go_on.set()
         assert await first == (201, '{"payment":1}', False)
         assert await post(site, headers) == (201, '{"payment":1}', True)
@@ -299,3 +301,32 @@ async def test_without_the_database_the_work_is_not_begun(pool: Pool) -> None:
         await pool.close()
         status, problem, _ = await post(site, {**site.bearer(), "Idempotency-Key": "k"})
         assert (status, msgspec.json.decode(problem)["code"]) == (503, "database_unavailable")
+
+
+async def test_the_lease_is_just_longer_than_the_longest_work() -> None:
+    settings = make_settings()
+    longest = settings.provider_timeout_seconds + settings.order_wait_seconds
+    assert longest < settings.idempotency_lease_seconds * WORKING_SHARE_OF_LEASE < 1.25 * longest
+
+
+@pytest.mark.parametrize(("status", "runs"), [(503, 2), (201, 1)])
+async def test_what_could_not_be_settled_is_settled_by_the_next_claim(
+    stores: BreakableStores, status: int, runs: int
+) -> None:
+    async with await connect_postgres(stores.database_url) as own:
+        store = IdempotencyStore(own)
+        caller, done = uuid.uuid4(), []
+
+        async def work() -> Answer:
+            done.append(1)
+            if len(done) == 1:
+                await stores.database.kill()
+            return Answer(status, b"body")
+
+        first = await answered_once(store, caller, "k", b"f", work)
+        with pytest.raises(DatabaseUnavailable):
+            await answered_once(store, caller, "k", b"f", work)
+        await stores.database.start()
+        again = await answered_once(store, caller, "k", b"f", work)
+        assert first.status == again.status == status
+        assert len(done) == runs
