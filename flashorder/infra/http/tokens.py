@@ -26,7 +26,7 @@ from flashorder.kernel.roles import Role
 from flashorder.settings import Settings
 
 TOKEN_CHARACTERS_MAX: Final = 2048
-_SCHEME: Final = "bearer "
+_SCHEME: Final = "Bearer "
 _HEADER: Final = base64.urlsafe_b64encode(b'{"alg":"HS256","typ":"JWT"}').rstrip(b"=")
 
 
@@ -156,30 +156,39 @@ class Authenticator:
         """Who calls; ``Unauthenticated`` as ``unauthenticated``, ``token_invalid``/``_expired``."""
         if authorization is None:
             raise Unauthenticated()
-        # One space (RFC 6750, section 2.1): whatever else stood there would come with the token.
-        if authorization[:7].lower() != _SCHEME:
-            raise Unauthenticated("Only bearer tokens are accepted here.")
-        token = authorization[7:]
         now_seconds = self._clock()
-        caller = self._remembered.get(token)
+        caller = self._remembered.get(authorization)
         if caller is None:
-            caller = self._verified(token, now_seconds)
-        elif caller.expires_at_unix <= now_seconds:
-            del self._remembered[token]
+            authorization = _SCHEME + _token_in(authorization)
+            caller = self._remembered.get(authorization) or self._verified(
+                authorization, now_seconds
+            )
+        if caller.expires_at_unix <= now_seconds:
+            del self._remembered[authorization]
             raise _expired()
-        else:
-            self._remembered.move_to_end(token)
+        self._remembered.move_to_end(authorization)
         if caller.session_id in self._revoked:
             raise _invalid("This session was ended.")
         return caller
 
-    def _verified(self, token: str, now_seconds: float) -> Caller:
-        claims = self._signer.read(token, now_seconds)
+    def _verified(self, authorization: str, now_seconds: float) -> Caller:
+        claims = self._signer.read(authorization[len(_SCHEME) :], now_seconds)
         caller = Caller(claims.sub, claims.role, claims.sid, claims.exp)
-        self._remembered[token] = caller
+        self._remembered[authorization] = caller
         if len(self._remembered) > self._remembered_max:
             self._remembered.popitem(last=False)
         return caller
+
+
+def _token_in(authorization: str) -> str:
+    """What follows the scheme and one space (RFC 6750, section 2.1); more space is not removed.
+
+    Otherwise one token would have as many spellings as there are spaces, each to be remembered.
+    """
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer":
+        raise Unauthenticated("Only bearer tokens are accepted here.")
+    return token
 
 
 def _invalid(detail: str = "The bearer token is not valid here.") -> Unauthenticated:
