@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     waiting_purchases_max: Positive = 20_000
     sale_refresh_seconds: Seconds = 0.2
     sale_sync_seconds: Seconds = 0.2
+    # After it closed, a drained sale is settled by itself; 0: only an operator settles.
+    sale_settle_delay_seconds: Annotated[float, Field(ge=0)] = 86400.0
+    rebuild_drain_timeout_seconds: Seconds = 30.0
     store_timeout_seconds: Seconds = 2.0
     store_memory_share_max: Annotated[float, Field(gt=0, le=1)] = 0.85
     connections_max: Positive = 20_000

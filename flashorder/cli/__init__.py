@@ -21,6 +21,7 @@ GROUPS: tuple[str, ...] = (
     "doctor",
     "loadtest",
     "migrate",
+    "rebuild",
     "reconcile",
     "sale",
     "serve",

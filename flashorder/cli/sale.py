@@ -95,20 +95,23 @@ def create(
             desk, title, parts, per_buyer_limit, currency, starts, ends, window_seconds, live
         )
 
-    _print_sale(_run(work), as_json=json)
+    print_sale(sale_record(_run(work)), as_json=json)
 
 
 def status(sale: SaleArgument, json: JsonOption = False) -> None:
     """Show a sale as it was promised, and what the front has left of it."""
-    sale_id = _sale_id(sale)
+    sale_id = parsed_sale_id(sale)
 
-    async def work(desk: Desk) -> tuple[Sale, dict[str, int | None]]:
+    async def work(desk: Desk) -> dict[str, Any]:
         known = await desk.sales.get(sale_id)
         there = await desk.front.read(sale_id)
-        return known, {each.sku: each.remaining for each in there.items} if there else {}
+        remaining = {each.sku: each.remaining for each in there.items} if there else {}
+        record = sale_record(known)
+        for item in record["items"]:
+            item["remaining"] = remaining.get(item["sku"])
+        return {"at_front": await desk.sales.is_at_front(known), **record}
 
-    known, remaining = _run(work)
-    _print_sale(known, as_json=json, remaining=remaining)
+    print_sale(_run(work), as_json=json)
 
 
 def list_sales(
@@ -125,7 +128,7 @@ def list_sales(
         wanted = None if status is None else SaleStatus(status)
         return await desk.sales.page(status=wanted, limit=SALES_LISTED_MAX)
 
-    sales = [_record(sale) for sale in _run(work)]
+    sales = [sale_record(sale) for sale in _run(work)]
     if json:
         print_json({"items": sales})
     else:
@@ -139,25 +142,25 @@ def top_up(
     json: JsonOption = False,
 ) -> None:
     """Add units of stock to one SKU of a sale."""
-    sale_id, top_up_id = _sale_id(sale), new_id()
-    _print_sale(
-        _run(
-            lambda desk: desk.sales.top_up(sale_id, sku, quantity, top_up_id=top_up_id, actor=ACTOR)
-        ),
-        as_json=json,
+    sale_id, top_up_id = parsed_sale_id(sale), new_id()
+    topped = _run(
+        lambda desk: desk.sales.top_up(sale_id, sku, quantity, top_up_id=top_up_id, actor=ACTOR)
     )
+    print_sale(sale_record(topped), as_json=json)
 
 
 def settle(sale: SaleArgument, json: JsonOption = False) -> None:
     """Give what a closed sale did not sell back to stock."""
-    sale_id = _sale_id(sale)
-    _print_sale(_run(lambda desk: desk.sales.settle(sale_id, actor=ACTOR)), as_json=json)
+    sale_id = parsed_sale_id(sale)
+    settled = _run(lambda desk: desk.sales.settle(sale_id, actor=ACTOR))
+    print_sale(sale_record(settled), as_json=json)
 
 
 def _step(verb: str) -> Callable[[str, bool], None]:
     def command(sale: SaleArgument, json: JsonOption = False) -> None:
-        sale_id = _sale_id(sale)
-        _print_sale(_run(lambda desk: getattr(desk.sales, verb)(sale_id)), as_json=json)
+        sale_id = parsed_sale_id(sale)
+        stepped = _run(lambda desk: getattr(desk.sales, verb)(sale_id))
+        print_sale(sale_record(stepped), as_json=json)
 
     return command
 
@@ -227,31 +230,28 @@ def _parsed_item(text: str) -> tuple[str, int, str]:
     return sku, int(units[:12]), amount
 
 
-def _sale_id(text: str) -> uuid.UUID:
+def parsed_sale_id(text: str) -> uuid.UUID:
+    """The id that ``text`` is, or ``InvalidInput``."""
     parsed = parse_id(text)
     if parsed is None:
         raise InvalidInput(f"{text!r} is not the id of a sale")
     return parsed
 
 
-def _print_sale(
-    sale: Sale, *, as_json: bool, remaining: dict[str, int | None] | None = None
-) -> None:
-    record = _record(sale)
-    if remaining is not None:
-        for item in record["items"]:
-            item["remaining"] = remaining.get(item["sku"])
+def print_sale(record: dict[str, Any], *, as_json: bool) -> None:
+    """A sale as JSON, or as lines and a table of its items."""
     if as_json:
         print_json(record)
         return
     items = record.pop("items")
     print_record(record, as_json=False)
-    columns = ("sku", "name", "unit_price", "per_buyer_limit", "allotted", "committed")
-    rows = [{**item, "unit_price": Money(**item["unit_price"])} for item in items]
-    print_table(rows, columns if remaining is None else (*columns, "remaining"))
+    columns = ["sku", "name", "unit_price", "per_buyer_limit", "allotted", "committed"]
+    columns += ["remaining"] if "remaining" in items[0] else []
+    print_table([{**item, "unit_price": Money(**item["unit_price"])} for item in items], columns)
 
 
-def _record(sale: Sale) -> dict[str, Any]:
+def sale_record(sale: Sale) -> dict[str, Any]:
+    """``sale`` as ``--json`` prints it."""
     return {
         "sale_id": str(sale.sale_id),
         "title": sale.title,
@@ -260,6 +260,7 @@ def _record(sale: Sale) -> dict[str, Any]:
         "ends_at": rfc3339(sale.ends_at),
         "payment_window_seconds": sale.payment_window_seconds,
         "synced": sale.synced,
+        "rebuilding": sale.rebuilding,
         "items": [
             {
                 "sku": item.sku,

@@ -11,9 +11,9 @@ import msgspec
 
 from flashorder.infra.http.endpoint import Call, Endpoint, MoneyBody, Reply, Role
 from flashorder.infra.http.pagination import PageQuery, page_reply, read_cursor
-from flashorder.kernel.clock import rfc3339
 from flashorder.kernel.errors import FieldError, InvalidInput
 from flashorder.kernel.money import Money
+from flashorder.sales.admin_views import SalePage, SaleView, sale_view
 from flashorder.sales.model import (
     ITEM_UNITS_MAX,
     ITEMS_MAX,
@@ -26,6 +26,8 @@ from flashorder.sales.model import (
 )
 from flashorder.sales.service import SalesService
 
+SALE_BYTES_MAX = 128 * 1024
+"""Room for ``ITEMS_MAX`` items, each as long as it can be, indented."""
 OPERATOR = frozenset({Role.OPERATOR})
 Sku = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Units = Annotated[int, msgspec.Meta(ge=1, le=ITEM_UNITS_MAX)]
@@ -60,42 +62,6 @@ class TopUpBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     quantity: Units
 
 
-class ItemView(msgspec.Struct, kw_only=True):
-    """One SKU of a sale; ``committed`` is the units of orders that are not cancelled."""
-
-    sku: str
-    name: str
-    unit_price: MoneyBody
-    list_price: MoneyBody
-    per_buyer_limit: int
-    allotted: int
-    committed: int
-
-
-class SaleView(msgspec.Struct, kw_only=True):
-    """A sale as it was promised; ``synced``: the front works by this revision already."""
-
-    sale_id: uuid.UUID
-    title: str
-    status: SaleStatus
-    starts_at: str
-    ends_at: str
-    payment_window_seconds: int
-    generation: int
-    revision: int
-    synced: bool
-    created_at: str
-    updated_at: str
-    items: list[ItemView]
-
-
-class SalePage(msgspec.Struct, kw_only=True):
-    """A page of sales."""
-
-    items: list[SaleView]
-    next_cursor: str | None = None
-
-
 class SalesQuery(PageQuery, forbid_unknown_fields=True, kw_only=True):
     """``status`` narrows the list."""
 
@@ -109,8 +75,15 @@ def endpoints(service: SalesService) -> list[Endpoint]:
     """The calls of operators."""
 
     async def create(call: Call) -> Reply:
-        sale = await service.create(_draft(call.body), actor=_actor(call))
-        return Reply(201, sale_view(sale), {"Location": f"/v1/admin/sales/{sale.sale_id}"})
+        key = call.idempotency_key
+        sale = await service.create(
+            _draft(call.body),
+            actor=_actor(call),
+            # Of the key, as of a top-up: a call whose answer was lost makes no second sale.
+            request_id=uuid.uuid5(call.caller.account_id, f"sale:{key}") if key else None,
+        )
+        view = sale_view(sale, at_front=False)
+        return Reply(201, view, {"Location": f"/v1/admin/sales/{sale.sale_id}"})
 
     async def listing(call: Call) -> Reply:
         before = read_cursor(call.query.cursor, (uuid.UUID,))
@@ -119,10 +92,20 @@ def endpoints(service: SalesService) -> list[Endpoint]:
             before=before[0] if before else None,
             limit=call.query.limit + 1,
         )
-        return page_reply(call, found, key=lambda sale: (sale.sale_id,), show=sale_view)
+        there = await service.at_front(found)
+        return page_reply(
+            call,
+            found,
+            key=lambda sale: (sale.sale_id,),
+            show=lambda sale: sale_view(sale, at_front=there.get(sale.sale_id)),
+        )
+
+    async def shown(sale: Sale) -> Reply:
+        there = await service.at_front([sale])
+        return Reply(200, sale_view(sale, at_front=there.get(sale.sale_id)))
 
     async def detail(call: Call) -> Reply:
-        return Reply(200, sale_view(await service.get(call.path_id("sale_id"))))
+        return await shown(await service.get(call.path_id("sale_id")))
 
     async def top_up(call: Call) -> Reply:
         caller_id = call.caller.account_id
@@ -136,15 +119,14 @@ def endpoints(service: SalesService) -> list[Endpoint]:
             actor=_actor(call),
             requested_by=caller_id,
         )
-        return Reply(200, sale_view(sale))
+        return await shown(sale)
 
     async def settle(call: Call) -> Reply:
-        sale = await service.settle(call.path_id("sale_id"), actor=_actor(call))
-        return Reply(200, sale_view(sale))
+        return await shown(await service.settle(call.path_id("sale_id"), actor=_actor(call)))
 
     def step(verb: str, take: Step, summary: str, description: str = "") -> Endpoint:
         async def handler(call: Call) -> Reply:
-            return Reply(200, sale_view(await take(call.path_id("sale_id"))))
+            return await shown(await take(call.path_id("sale_id")))
 
         return verb_endpoint(verb, handler, summary, description=description)
 
@@ -169,7 +151,9 @@ def endpoints(service: SalesService) -> list[Endpoint]:
             "",
             create,
             "Create a sale, and give it its units of stock",
+            description="With an Idempotency-Key the same call makes no second sale.",
             body=SaleBody,
+            body_bytes_max=SALE_BYTES_MAX,
             replies={201: SaleView},
             headers=("Location",),
             problems={409: ("insufficient_stock",)},
@@ -210,6 +194,8 @@ def endpoints(service: SalesService) -> list[Endpoint]:
             "settle",
             settle,
             "Give what a closed sale did not sell back to stock",
+            idempotent=True,
+            description="A refusal is remembered under its key: try again with another.",
             problems={
                 404: ("sale_not_found",),
                 409: ("invalid_state", "sale_not_drained"),
@@ -228,35 +214,6 @@ def _endpoint(
 ) -> Endpoint:
     full = f"/v1/admin/sales{path}"
     return Endpoint(method, full, handler, summary, "sales", roles=OPERATOR, **more)
-
-
-def sale_view(sale: Sale) -> SaleView:
-    """``sale`` on the wire."""
-    return SaleView(
-        sale_id=sale.sale_id,
-        title=sale.title,
-        status=sale.status,
-        starts_at=rfc3339(sale.starts_at),
-        ends_at=rfc3339(sale.ends_at),
-        payment_window_seconds=sale.payment_window_seconds,
-        generation=sale.generation,
-        revision=sale.revision,
-        synced=sale.synced,
-        created_at=rfc3339(sale.created_at),
-        updated_at=rfc3339(sale.updated_at),
-        items=[
-            ItemView(
-                sku=item.sku,
-                name=item.name,
-                unit_price=MoneyBody(item.unit_price_amount, sale.currency),
-                list_price=MoneyBody(item.list_price_amount, sale.currency),
-                per_buyer_limit=item.per_buyer_limit,
-                allotted=item.allotted,
-                committed=item.committed,
-            )
-            for item in sale.items
-        ],
-    )
 
 
 def _draft(body: SaleBody) -> SaleDraft:

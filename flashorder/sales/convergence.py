@@ -36,7 +36,7 @@ class Convergence:
     A sale is opened at the front only while PostgreSQL says that it never was there
     (``synced_revision = 0``); after that it is only changed. A store that has lost the sale
     is therefore never handed its stock a second time: the sale stays out of step, buyers are
-    refused, and a rebuild is what mends it.
+    refused, and a rebuild is what mends it. While a rebuild fills the front, nothing is told here.
     """
 
     def __init__(self, pool: Pool, front: SaleFront) -> None:
@@ -51,7 +51,7 @@ class Convergence:
         """
         for _ in range(_ROUNDS_MAX):
             sales = await store.read_sales(self._pool, [sale_id])
-            if not sales or sales[0].status is SaleStatus.DRAFT:
+            if not sales or sales[0].status is SaleStatus.DRAFT or sales[0].rebuilding:
                 return False
             sale = sales[0]
             if not await self._tell(sale):
@@ -80,7 +80,7 @@ class Convergence:
             log.debug("top_up_waits", top_up_id=str(top_up.top_up_id), outcome=outcome)
             return False
         with database_failures():
-            await self._pool.execute(SQL["mark_top_up"], top_up.top_up_id)
+            await self._pool.execute(SQL["mark_top_up"], top_up.top_up_id, top_up.generation)
         return True
 
     async def push_unsynced(self) -> int:

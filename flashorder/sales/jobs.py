@@ -6,6 +6,8 @@ from flashorder.infra.jobs import Job
 from flashorder.sales.service import SalesService
 from flashorder.settings import Settings
 
+SETTLE_INTERVAL_SECONDS = 60.0
+
 
 def jobs(service: SalesService, settings: Settings) -> list[Job]:
     """The jobs of sales; each is safe to run in several workers at once."""
@@ -15,5 +17,6 @@ def jobs(service: SalesService, settings: Settings) -> list[Job]:
         Job("sales_clock", seconds, convergence.follow_the_clock),
         Job("sales_push", seconds, convergence.push_unsynced),
         Job("sales_top_ups", seconds, convergence.push_top_ups),
-        Job("sales_late_units", 10 * seconds, service.return_late_units),
+        Job("sales_settle", SETTLE_INTERVAL_SECONDS, service.settling.settle_closed),
+        Job("sales_late_units", 10 * seconds, service.settling.return_late_units),
     ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+from flashorder.kernel.clock import is_sensible
 from flashorder.kernel.errors import FieldError, InvalidInput
 from flashorder.kernel.machine import Machine
 from flashorder.kernel.money import AMOUNT_MAX, Money
@@ -101,6 +102,12 @@ class Sale:
     created_at: datetime
     updated_at: datetime
     items: tuple[SaleItem, ...]
+    rebuilding_since: datetime | None = None
+
+    @property
+    def rebuilding(self) -> bool:
+        """Whether its generation is being filled: nobody else tells the front anything of it."""
+        return self.rebuilding_since is not None
 
     @property
     def synced(self) -> bool:
@@ -131,6 +138,8 @@ def checked_draft(draft: SaleDraft) -> SaleDraft:
     title = draft.title.strip()
     need(0 < len(title) <= TITLE_CHARACTERS_MAX, "/title", "length", "1 to 200 characters")
     need(title.isprintable(), "/title", "characters", "printable characters only")
+    for pointer, moment in (("/starts_at", draft.starts_at), ("/ends_at", draft.ends_at)):
+        need(is_sensible(moment), pointer, "range", "within the years 2000 to 2999")
     need(draft.starts_at < draft.ends_at, "/ends_at", "order", "ends after it starts")
     window = draft.payment_window_seconds
     need(

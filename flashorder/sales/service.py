@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections import Counter
+from collections.abc import Sequence
 
-from flashorder.infra.postgres.pool import Connection, Pool, transaction
-from flashorder.kernel.errors import Conflict, FieldError, InvalidInput, InvalidState, NotFound
+from flashorder.infra.postgres.pool import Connection, Pool, database_failures, transaction
+from flashorder.kernel.errors import (
+    FieldError,
+    InvalidInput,
+    InvalidState,
+    NotFound,
+    StoreUnavailable,
+)
 from flashorder.kernel.identifiers import new_id
 from flashorder.sales import store
 from flashorder.sales.convergence import Convergence
@@ -21,10 +27,9 @@ from flashorder.sales.model import (
     checked_draft,
 )
 from flashorder.sales.ports import StockLedger
+from flashorder.sales.settling import Settling
 from flashorder.sales.store import SQL
 from flashorder.settings import Settings
-
-SETTLED_PER_ROUND = 50
 
 
 class SalesService:
@@ -43,9 +48,18 @@ class SalesService:
         self._stock = stock
         self._settings = settings
         self.convergence = Convergence(pool, front)
+        self.settling = Settling(
+            pool,
+            front,
+            stock,
+            self.convergence,
+            delay_seconds=settings.sale_settle_delay_seconds,
+        )
 
-    async def create(self, draft: SaleDraft, *, actor: str) -> Sale:
-        """Write a draft and allot its units.
+    async def create(
+        self, draft: SaleDraft, *, actor: str, request_id: uuid.UUID | None = None
+    ) -> Sale:
+        """Write a draft and allot its units, once by ``request_id`` if there is one.
 
         ``InvalidInput`` names each field that cannot be; ``Conflict`` ``insufficient_stock``.
         """
@@ -54,7 +68,10 @@ class SalesService:
         sale_id = new_id()
         async with transaction(self._pool) as connection:
             await self._check_products(connection, draft)
-            if not await store.insert_draft(connection, sale_id, draft, window_seconds):
+            if not await store.insert_draft(connection, sale_id, draft, window_seconds, request_id):
+                made = await connection.fetchval(SQL["find_requested"], request_id)
+                if made is not None:
+                    return await self.get(made)
                 raise InvalidInput(
                     "the sale has ended already",
                     fields=(FieldError("/ends_at", "past", "lies in the past"),),
@@ -129,33 +146,54 @@ class SalesService:
         """Give what a closed sale did not sell back to stock, and forget it at the front.
 
         ``Conflict`` ``sale_not_drained`` while a purchase is on its way into PostgreSQL, a
-        cancelled one on its way back, or somebody may still pay; ``StoreUnavailable``.
+        cancelled one on its way back, or somebody may still pay; ``StoreUnavailable``. A front
+        that has lost the sale has nothing on its way: then PostgreSQL alone decides.
         """
-        sale = await self.get(sale_id)
-        if sale.status is SaleStatus.SETTLED:
-            return sale
-        SALE.check(sale.status, SaleStatus.SETTLED)
-        await self.convergence.push(sale_id)
-        await self._check_drained(sale_id)
-        async with transaction(self._pool) as connection:
-            row = await connection.fetchrow(
-                SQL["settle"], sale_id, SALE.sources(SaleStatus.SETTLED)
-            )
-            if row is None:
-                raise _not_drained(
-                    "it has unpaid orders, or the front has not heard of its closing or a top-up"
-                )
-            await self._return_unsold(connection, sale_id, actor)
-        await self.convergence.try_push(sale_id)
+        await self.settling.settle(sale_id, actor=actor)
         return await self.get(sale_id)
 
-    async def return_late_units(self) -> int:
-        """Job: units of orders that were cancelled after their sale was settled go to stock."""
-        async with transaction(self._pool) as connection:
-            rows = await connection.fetch(SQL["settled_with_unsold"], SETTLED_PER_ROUND)
-            for row in rows:
-                await self._return_unsold(connection, row["sale_id"], "job:sales")
-        return len(rows)
+    async def is_at_front(self, sale: Sale) -> bool:
+        """Whether every shard of the front has this generation of the sale; ``StoreUnavailable``.
+
+        Of a live or closed sale that was told to the front, False means that the front lost it.
+        """
+        shards = await self._front.snapshot(sale.sale_id)
+        return len(shards) == self._settings.shards and all(
+            shard.generation == sale.generation for shard in shards
+        )
+
+    async def at_front(self, sales: Sequence[Sale]) -> dict[uuid.UUID, bool | None]:
+        """``is_at_front`` of each sale, for somebody who looks; None once the store is away."""
+        there: dict[uuid.UUID, bool | None] = {}
+        for sale in sales:
+            try:
+                there[sale.sale_id] = await self.is_at_front(sale)
+            except StoreUnavailable:
+                break
+        return {sale.sale_id: there.get(sale.sale_id) for sale in sales}
+
+    async def begin_generation(self, sale: Sale) -> bool:
+        """Begin the generation after ``sale``'s, for a rebuild; False when it has moved on.
+
+        Nothing is told to the front of it until ``finish_generation``.
+        """
+        shards = await self._front.snapshot(sale.sale_id)
+        highest = max((shard.generation for shard in shards), default=0)
+        states = sorted(LIVE | {SaleStatus.CLOSED})
+        with database_failures():
+            begun = await self._pool.fetchval(
+                SQL["begin_generation"], sale.sale_id, sale.generation, highest, states
+            )
+        return begun is not None
+
+    async def finish_generation(self, sale: Sale) -> bool:
+        """The front is filled: bring it to the present state. False when another has finished."""
+        with database_failures():
+            finished = await self._pool.fetchval(
+                SQL["finish_generation"], sale.sale_id, sale.generation
+            )
+        await self.convergence.try_push(sale.sale_id)
+        return finished is not None
 
     async def _step(self, sale_id: uuid.UUID, target: SaleStatus, sources: list[str]) -> Sale:
         async with transaction(self._pool) as connection:
@@ -233,45 +271,3 @@ class SalesService:
                 )
         if wrong:
             raise InvalidInput("the sale names products it cannot sell", fields=tuple(wrong))
-
-    async def _check_drained(self, sale_id: uuid.UUID) -> None:
-        """What the front says is sold must be what PostgreSQL has in orders, before and after.
-
-        Every purchase on its way in, every cancellation on its way back and every dead letter
-        makes the front's number the greater one. Two readings around PostgreSQL's leave no room
-        for one to come while another goes.
-        """
-        before = await self._sold_at_front(sale_id)
-        committed = {item.sku: item.committed for item in (await self.get(sale_id)).items}
-        after = await self._sold_at_front(sale_id)
-        if before is None and after is None:
-            return  # the front never had it, or has forgotten it: nothing can be on its way
-        if before != after or before != committed:
-            raise _not_drained("purchases or cancellations are on their way between the stores")
-
-    async def _sold_at_front(self, sale_id: uuid.UUID) -> dict[str, int] | None:
-        shards = await self._front.snapshot(sale_id)
-        if not shards:
-            return None
-        total: Counter[str] = Counter()
-        for shard in shards:
-            total.update(shard.sold)
-        return dict(total)
-
-    async def _return_unsold(self, connection: Connection, sale_id: uuid.UUID, actor: str) -> None:
-        rows = await connection.fetch(SQL["lock_items"], sale_id)
-        unsold = {
-            row["sku"]: row["allotted"] - row["committed"]
-            for row in rows
-            if row["allotted"] > row["committed"]
-        }
-        await connection.execute(SQL["return_unsold"], sale_id)
-        await self._stock.release(
-            connection, unsold, sale_id=sale_id, cause="sale_settled", actor=actor
-        )
-
-
-def _not_drained(why: str) -> Conflict:
-    return Conflict(
-        f"the sale cannot be settled yet: {why}", code="sale_not_drained", retry_after_seconds=1.0
-    )

@@ -14,9 +14,13 @@ SQL = load_sql("flashorder.sales")
 
 
 async def insert_draft(
-    connection: Connection, sale_id: uuid.UUID, draft: SaleDraft, payment_window_seconds: int
+    connection: Connection,
+    sale_id: uuid.UUID,
+    draft: SaleDraft,
+    payment_window_seconds: int,
+    request_id: uuid.UUID | None,
 ) -> bool:
-    """Write a draft with its items; False when its end has passed already."""
+    """Write a draft with its items; False when its end has passed, or the request made its sale."""
     row = await connection.fetchrow(
         SQL["insert_sale"],
         sale_id,
@@ -25,6 +29,7 @@ async def insert_draft(
         draft.starts_at,
         draft.ends_at,
         payment_window_seconds,
+        request_id,
     )
     if row is None:
         return False

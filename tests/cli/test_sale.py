@@ -11,10 +11,11 @@ from typing import Any, TypeAlias
 import pytest
 import typer
 from click.testing import Result
+from redis.asyncio import Redis
 from typer.testing import CliRunner
 
-from flashorder.cli import catalog, sale
-from flashorder.kernel.errors import DatabaseUnavailable, InvalidInput, NotFound
+from flashorder.cli import catalog, rebuild, sale
+from flashorder.kernel.errors import Conflict, DatabaseUnavailable, InvalidInput, NotFound
 
 Run: TypeAlias = Callable[..., Awaitable[Result]]
 
@@ -24,6 +25,7 @@ def run(redis_url: str, database_url: str, tmp_path: Path) -> Run:
     root = typer.Typer(pretty_exceptions_enable=False)
     catalog.register(root)
     sale.register(root)
+    rebuild.register(root)
     env = {
         "FLASHORDER_REDIS_URL": redis_url,
         "FLASHORDER_DATABASE_URL": database_url,
@@ -84,6 +86,25 @@ async def test_from_the_shipped_catalogue_to_a_settled_sale(run: Run) -> None:
         assert said(await run("sale", verb, sale_id, "--json"))["status"] == status
     listed = said(await run("sale", "list", "--status", "settled", "--json"))
     assert [each["sale_id"] for each in listed["items"]] == [sale_id]
+
+
+async def test_a_lost_sale_is_seen_and_rebuilt(run: Run, redis_url: str) -> None:
+    await run("catalog", "import", "--json")
+    item = ("--item", "85123A=200@2.55", "--per-buyer-limit", "2", "--open", "--json")
+    sale_id = said(await run("sale", "create", "--title", "T", *item))["sale_id"]
+    there = await run("rebuild", "--sale", sale_id)
+    assert isinstance(there.exception, Conflict)
+    async with Redis.from_url(redis_url) as client:
+        await client.flushall()
+    lost = said(await run("sale", "status", sale_id, "--json"))
+    assert (lost["status"], lost["synced"], lost["at_front"]) == ("open", True, False)
+    assert lost["items"][0]["remaining"] is None
+    rebuilt = await run("rebuild", "--sale", sale_id, "--json")
+    assert said(rebuilt)["restored"] == 0
+    assert "opening the new generation" in rebuilt.stderr
+    back = said(await run("sale", "status", sale_id, "--json"))
+    assert (back["at_front"], back["items"][0]["remaining"]) == (True, 200)
+    assert (await run("rebuild", "--sale", sale_id, "--force")).exit_code == 0
 
 
 async def test_people_read_tables(run: Run) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from flashorder.kernel.money import Money
 from flashorder.sales.model import DraftItem, checked_draft
 from tests.sales.conftest import draft
 
+FAR_EAST, FAR_WEST = timezone(timedelta(hours=14)), timezone(timedelta(hours=-14))
 POUND = Money(100, "GBP")
 
 
@@ -23,6 +24,10 @@ POUND = Money(100, "GBP")
         ({"title": "a\0b"}, "/title"),
         ({"title": "x" * 201}, "/title"),
         ({"ends_at": utc_now() - timedelta(hours=1)}, "/ends_at"),
+        ({"starts_at": datetime.min.replace(tzinfo=UTC)}, "/starts_at"),
+        ({"starts_at": datetime.min.replace(tzinfo=FAR_EAST)}, "/starts_at"),
+        ({"ends_at": datetime.max.replace(tzinfo=FAR_WEST)}, "/ends_at"),
+        ({"ends_at": datetime(3000, 1, 1, tzinfo=UTC)}, "/ends_at"),
         ({"payment_window_seconds": -1}, "/payment_window_seconds"),
         ({"items": ()}, "/items"),
         ({"items": (DraftItem("LANTERN", 0, POUND, 1),)}, "/items/0/quantity"),

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from flashorder.infra.http.endpoint import Role
 from flashorder.infra.http.idempotency import IdempotencyStore
 from flashorder.infra.redis.connection import connect_redis
 from flashorder.kernel.clock import parse_rfc3339, rfc3339, utc_now
+from flashorder.kernel.errors import StoreUnavailable
 from flashorder.kernel.identifiers import new_id
 from flashorder.kernel.money import Money
 from flashorder.sales import admin_routes, routes
 from flashorder.sales.directory import SaleDirectory
 from flashorder.sales.front import SaleFront
-from flashorder.sales.model import DraftItem
+from flashorder.sales.model import ITEMS_MAX, DraftItem
 from tests.infra.http.serving import Served, served
-from tests.sales.conftest import House
+from tests.sales.conftest import COUNTED_UNITS, House
 from tests.stores import BreakableStores
 
 OPERATOR_ID = new_id()
@@ -105,11 +108,12 @@ async def test_an_operator_walks_a_sale_from_draft_to_settled(web: Served) -> No
         }
     ]
     assert abs(parse_rfc3339(shown["server_time"]) - utc_now()) < timedelta(seconds=5)
-    status, problem, _ = await call(web, "POST", f"{path}/settle")
+    status, problem, _ = await call(web, "POST", f"{path}/settle", headers={"Idempotency-Key": "1"})
     assert (status, problem["code"]) == (409, "invalid_state")
     for verb, reached in (("close", "closed"), ("settle", "settled")):
-        status, body, _ = await call(web, "POST", f"{path}/{verb}")
-        assert (status, body["status"]) == (200, reached)
+        headers = {"Idempotency-Key": f"to {verb}"}
+        status, body, _ = await call(web, "POST", f"{path}/{verb}", headers=headers)
+        assert (status, body["status"], body["at_front"]) == (200, reached, verb == "close")
 
 
 async def test_shoppers_see_live_sales_in_pages(web: Served, house: House) -> None:
@@ -158,6 +162,9 @@ async def test_a_bad_sale_is_a_typed_refusal(web: Served) -> None:
         ({"title": "a\0b"}, "/title"),
         ({"starts_at": "tomorrow"}, "/starts_at"),
         ({"starts_at": "2026-01-01T00:00:00"}, "/starts_at"),
+        ({"starts_at": "0001-01-01T00:00:00Z"}, "/starts_at"),
+        ({"starts_at": "0001-01-01T00:00:00+14:00"}, "/starts_at"),
+        ({"ends_at": "9999-12-31T23:59:59-14:00"}, "/ends_at"),
         ({"ends_at": "2001-01-01T00:00:00Z"}, "/ends_at"),
         ({"payment_window_seconds": 0}, "/payment_window_seconds"),
         ({"items": []}, "/items"),
@@ -182,6 +189,61 @@ async def test_a_bad_sale_is_a_typed_refusal(web: Served) -> None:
         assert pointer in {error["pointer"] for error in problem["errors"]}, problem
 
 
+async def test_a_sale_whose_answer_was_lost_is_made_once(web: Served, house: House) -> None:
+    headers = {**web.bearer(Role.OPERATOR, OPERATOR_ID), "Idempotency-Key": "k"}
+    body = sale_body()
+    made = []
+    for forgotten in (False, True, True):
+        if forgotten:  # the process died between the sale and the writing down of the answer
+            await house.pool.execute("DELETE FROM idempotency_keys")
+        status, sale, _ = await call(web, "POST", "/v1/admin/sales", json=body, headers=headers)
+        assert status == 201
+        made.append(sale["sale_id"])
+    assert len(set(made)) == 1
+    assert await house.available("LANTERN") == COUNTED_UNITS - 10
+    _, other, _ = await call(web, "POST", "/v1/admin/sales", json=body)
+    assert other["sale_id"] not in made
+
+
+async def test_a_sale_may_have_all_its_items(web: Served, house: House) -> None:
+    skus = [f"{number:0>64}" for number in range(ITEMS_MAX + 1)]
+    await house.pool.execute(
+        "INSERT INTO products (sku, name, unit_price_amount, currency) "
+        "SELECT sku, 'A', 1, 'GBP' FROM unnest($1::text[]) AS sku",
+        skus,
+    )
+    item = sale_body()["items"][0]
+    for count, wanted in ((ITEMS_MAX, 201), (ITEMS_MAX + 1, 422)):
+        body = sale_body(items=[{**item, "sku": sku} for sku in skus[:count]])
+        text = json.dumps(body, indent=8)
+        headers = {"Content-Type": "application/json"}
+        status, answer, _ = await call(web, "POST", "/v1/admin/sales", data=text, headers=headers)
+        assert status == wanted, answer
+
+
+async def test_operators_see_that_the_front_has_lost_a_sale(web: Served, house: House) -> None:
+    sale = await house.opened()
+    for there in (True, False):
+        _, shown, _ = await call(web, "GET", f"/v1/admin/sales/{sale.sale_id}")
+        _, page, _ = await call(web, "GET", "/v1/admin/sales")
+        for view in (shown, page["items"][0]):
+            assert (view["synced"], view["at_front"], view["rebuilding"]) == (True, there, False)
+        await house.front.remove(sale.sale_id)
+
+
+async def test_with_the_store_away_nobody_knows_what_is_there(
+    web: Served, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sale = await house.opened()
+
+    async def away(*_: Any) -> Any:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(house.front, "snapshot", away)
+    status, shown, _ = await call(web, "GET", f"/v1/admin/sales/{sale.sale_id}")
+    assert (status, shown["at_front"]) == (200, None)
+
+
 async def test_what_is_no_id_is_not_found(web: Served) -> None:
     for sale_id in ("x", "{s0}", "%00", "a%20b", "x" * 5_000, str(new_id())):
         for path in ("/v1/sales/", "/v1/admin/sales/"):
@@ -189,11 +251,14 @@ async def test_what_is_no_id_is_not_found(web: Served) -> None:
             assert status == 404, problem
 
 
-async def test_a_top_up_needs_a_key_and_a_sale_needs_an_operator(web: Served, house: House) -> None:
+async def test_what_moves_stock_needs_a_key_and_a_sale_needs_an_operator(
+    web: Served, house: House
+) -> None:
     sale = await house.opened()
-    path = f"/v1/admin/sales/{sale.sale_id}/top-up"
-    status, problem, _ = await call(web, "POST", path, json={"sku": "LANTERN", "quantity": 1})
-    assert (status, problem["code"]) == (400, "idempotency_key_missing")
+    for verb, body in (("top-up", {"sku": "LANTERN", "quantity": 1}), ("settle", None)):
+        path = f"/v1/admin/sales/{sale.sale_id}/{verb}"
+        status, problem, _ = await call(web, "POST", path, json=body)
+        assert (status, problem["code"]) == (400, "idempotency_key_missing")
     shopper = web.bearer(Role.SHOPPER)
     status, problem, _ = await call(
         web, "POST", "/v1/admin/sales", json=sale_body(), headers=shopper

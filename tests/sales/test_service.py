@@ -12,7 +12,9 @@ from flashorder.kernel.clock import utc_now
 from flashorder.kernel.errors import Conflict, InvalidInput, InvalidState, NotFound
 from flashorder.kernel.identifiers import new_id
 from flashorder.kernel.money import Money
+from flashorder.sales.invariants import INVARIANTS
 from flashorder.sales.model import DraftItem, SaleStatus
+from flashorder.sales.service import SalesService
 from tests.sales.conftest import COUNTED_UNITS, House
 
 POUND = Money(100, "GBP")
@@ -228,6 +230,66 @@ async def test_a_sale_that_somebody_may_still_pay_is_not_settled(house: House) -
     assert raised.value.code == "sale_not_drained"
 
 
+async def test_a_sale_that_the_front_lost_is_settled_by_what_postgresql_has(house: House) -> None:
+    sale = await house.opened()
+    await house.order(sale, "LANTERN", 3, "paid")
+    await house.service._promise_top_up(
+        sale.sale_id, "BOTTLE", 2, top_up_id=new_id(), actor="test", requested_by=None
+    )
+    await house.front.remove(sale.sale_id)
+    assert not (await house.service.close(sale.sale_id)).synced
+    settled = await house.service.settle(sale.sale_id, actor="test")
+    assert (settled.status, settled.synced) == (SaleStatus.SETTLED, True)
+    assert {item.sku: item.allotted for item in settled.items} == {"BOTTLE": 0, "LANTERN": 3}
+    assert await house.available("BOTTLE") == COUNTED_UNITS
+    for invariant in INVARIANTS:
+        if invariant.name == "sale_top_ups_applied_when_settled":
+            assert await house.pool.fetch(invariant.sql) == []
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_dead_letter_keeps_a_sale_from_being_settled(house: House, lost: bool) -> None:
+    sale = await house.opened()
+    if lost:
+        await house.front.remove(sale.sale_id)
+    await house.service.close(sale.sale_id)
+    await house.pool.execute(
+        "INSERT INTO dead_letters (dead_letter_id, shard, intent_ms, intent_seq, sale_id, fields, "
+        "error) VALUES ($1, 0, 1, 1, $2, '{}', 'x')",
+        new_id(),
+        sale.sale_id,
+    )
+    with pytest.raises(Conflict) as raised:
+        await house.service.settle(sale.sale_id, actor="test")
+    assert raised.value.code == "sale_not_drained"
+
+
+async def test_closed_sales_are_settled_after_a_while_by_themselves(house: House) -> None:
+    due, undrained, unpaid, fresh, live = [
+        await house.opened(items=(DraftItem("LANTERN", 5, POUND, 1),)) for _ in range(5)
+    ]
+    for sale in (due, undrained, unpaid, fresh):
+        await house.service.close(sale.sale_id)
+    await house.order(undrained, "LANTERN", 1, "paid")  # the front has not sold it yet
+    await house.order(unpaid, "LANTERN", 1, "pending_payment")
+    await house.pool.execute(
+        "UPDATE sales SET updated_at = now() - interval '1 day' WHERE sale_id <> $1", fresh.sale_id
+    )
+    never = SalesService(
+        house.pool,
+        house.front,
+        house.stock,
+        house.settings.model_copy(update={"sale_settle_delay_seconds": 0.0}),
+    )
+    assert await never.settling.settle_closed() == 0
+    assert await house.service.settling.settle_closed() == 1
+    assert await house.service.settling.settle_closed() == 0
+    settled = await house.service.page(status=SaleStatus.SETTLED)
+    assert [sale.sale_id for sale in settled] == [due.sale_id]
+    assert await house.front.read(due.sale_id) is None
+    assert (await house.service.get(live.sale_id)).status is SaleStatus.OPEN
+
+
 async def test_units_of_an_order_cancelled_after_the_settling_go_to_stock(house: House) -> None:
     sale = await house.opened()
     await house.service.close(sale.sale_id)
@@ -236,8 +298,8 @@ async def test_units_of_an_order_cancelled_after_the_settling_go_to_stock(house:
     await house.service.settle(sale.sale_id, actor="test")
     assert await house.available("LANTERN") == COUNTED_UNITS - 3
     await house.pool.execute("UPDATE sale_items SET committed = 1 WHERE sku = 'LANTERN'")
-    assert await house.service.return_late_units() == 1
-    assert await house.service.return_late_units() == 0
+    assert await house.service.settling.return_late_units() == 1
+    assert await house.service.settling.return_late_units() == 0
     assert await house.available("LANTERN") == COUNTED_UNITS - 1
 
 

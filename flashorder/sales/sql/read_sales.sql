@@ -1,5 +1,7 @@
 -- Sales with their items; what came by top-ups is told apart, because the front gets it apart.
-SELECT sale.*,
+SELECT sale.sale_id, sale.title, sale.status, sale.currency, sale.starts_at, sale.ends_at,
+       sale.payment_window_seconds, sale.generation, sale.revision, sale.synced_revision,
+       sale.created_at, sale.updated_at, sale.rebuilding_since,
        (
            SELECT jsonb_agg(
                       jsonb_build_object(

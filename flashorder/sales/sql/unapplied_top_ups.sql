@@ -4,8 +4,7 @@ SELECT top_up.top_up_id, top_up.sale_id, top_up.sku, top_up.quantity, top_up.app
 FROM sale_top_ups AS top_up
 JOIN sales AS sale USING (sale_id)
 WHERE top_up.applied_at IS NULL
-  AND sale.synced_revision > 0
   AND sale.status <> 'settled'
-  AND ($1::uuid IS NULL OR top_up.sale_id = $1)
+  AND (top_up.sale_id = $1 OR ($1::uuid IS NULL AND sale.synced_revision > 0))
 ORDER BY top_up.requested_at
 LIMIT $2

@@ -15,6 +15,10 @@ CREATE TABLE sales (
     -- Grows with each change; the front has it once synced_revision has caught up.
     revision integer NOT NULL DEFAULT 1,
     synced_revision integer NOT NULL DEFAULT 0,
+    -- While a lost front is filled anew; until it is null again the sale stays paused there.
+    rebuilding_since timestamptz,
+    -- Of the caller and the key that asked for it: asked again, it is the same sale.
+    request_id uuid UNIQUE,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     CHECK (starts_at < ends_at),
@@ -22,6 +26,7 @@ CREATE TABLE sales (
 );
 
 CREATE INDEX sales_unsynced ON sales (sale_id) WHERE synced_revision < revision;
+CREATE INDEX sales_closed ON sales (updated_at) WHERE status = 'closed';
 CREATE INDEX sales_by_status ON sales (status, sale_id DESC);
 
 CREATE TABLE sale_items (
@@ -46,6 +51,7 @@ CREATE TABLE sale_top_ups (
     cause text NOT NULL,
     requested_by uuid,
     requested_at timestamptz NOT NULL DEFAULT now(),
+    -- When the front of the sale's present generation had it; null again with the next one.
     applied_at timestamptz,
     FOREIGN KEY (sale_id, sku) REFERENCES sale_items
 );
