@@ -139,4 +139,36 @@ INVARIANTS = [
         HAVING sum(l.quantity) > item.per_buyer_limit
         """,
     ),
+    Invariant(
+        "orders_cost_what_the_sale_promised",
+        "a line of a sale's order has the sale item's price, and the order the sale's currency",
+        # No statement changes the price of an item once its sale was written.
+        """
+        SELECT o.order_id, l.sku, l.unit_price_amount, item.unit_price_amount AS promised,
+               o.currency
+        FROM orders AS o
+        JOIN order_lines AS l USING (order_id)
+        LEFT JOIN sale_items AS item ON item.sale_id = o.sale_id AND item.sku = l.sku
+        LEFT JOIN sales AS sale ON sale.sale_id = o.sale_id
+        WHERE o.sale_id IS NOT NULL
+          AND (l.unit_price_amount, o.currency)
+              IS DISTINCT FROM (item.unit_price_amount, sale.currency)
+        """,
+    ),
+    Invariant(
+        "standing_orders_keep_their_money",
+        "one payment keeps an order that is paid or further, unless an operator gave it back",
+        """
+        SELECT o.order_id, o.status
+        FROM orders AS o
+        WHERE o.status IN ('paid', 'awaiting_shipment', 'shipped', 'completed')
+          AND NOT EXISTS (
+              SELECT FROM payments AS p
+              WHERE p.order_id = o.order_id
+                AND (p.keeps_order OR EXISTS (
+                    SELECT FROM refunds AS r
+                    WHERE r.payment_id = p.payment_id AND r.requested_by IS NOT NULL))
+          )
+        """,
+    ),
 ]

@@ -31,4 +31,26 @@ INVARIANTS = [
         HAVING count(*) > 1
         """,
     ),
+    Invariant(
+        "orders_and_parcels_go_together",
+        "an order awaits shipment if and only if a shipment of it is in the house, and is shipped "
+        "if and only if one has left, once their events have been heard",
+        """
+        SELECT order_id, orders.status AS order_status, shipment_id, parcel.status
+        FROM orders
+        FULL JOIN (SELECT * FROM shipments WHERE status <> 'cancelled') AS parcel USING (order_id)
+        WHERE CASE
+            WHEN parcel.status IN ('shipped', 'delivered') THEN
+                orders.status NOT IN ('shipped', 'completed')
+                OR (parcel.status = 'delivered' AND orders.delivered_at IS NULL)
+            ELSE
+                orders.status IN ('shipped', 'completed')
+                OR (orders.status = 'awaiting_shipment') <> (parcel.status IS NOT NULL)
+          END
+          AND NOT EXISTS (
+              SELECT FROM outbox
+              WHERE outbox.key = order_id AND outbox.processed_at IS NULL
+          )
+        """,
+    ),
 ]

@@ -52,9 +52,10 @@ class Desk:
         async with transaction(self.pool) as connection:
             await connection.execute(
                 "INSERT INTO payments (payment_id, order_id, buyer_id, provider,"
-                " provider_reference, status, amount, currency, attempt, captured_at)"
+                " provider_reference, status, amount, currency, attempt, captured_at, keeps_order)"
                 " VALUES ($1, $2, $3, 'test', $1::uuid::text, 'captured', $4, $5,"
-                " (SELECT count(*) + 1 FROM payments WHERE order_id = $2), now())"
+                " (SELECT count(*) + 1 FROM payments WHERE order_id = $2), now(),"
+                " NOT EXISTS (SELECT FROM payments WHERE order_id = $2 AND keeps_order))"
                 " ON CONFLICT DO NOTHING",
                 payment_id,
                 bought.order_id,

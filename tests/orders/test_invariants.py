@@ -33,8 +33,18 @@ DAMAGES = {
         "DELETE FROM order_lines",
     ],
     "paid_orders_stand_on_captured_money": [
-        "UPDATE payments SET status = 'pending', captured_at = NULL",
+        "UPDATE payments SET status = 'pending', captured_at = NULL, keeps_order = false",
         "UPDATE payments SET amount = amount - 1",
+    ],
+    "orders_cost_what_the_sale_promised": [
+        "UPDATE order_lines SET unit_price_amount = 1, total_amount = quantity",
+        "UPDATE orders SET currency = 'EUR'",
+        "DELETE FROM sale_items",
+    ],
+    "standing_orders_keep_their_money": [
+        "UPDATE payments SET keeps_order = false",
+        "UPDATE payments SET keeps_order = false, refunded_amount = amount",
+        "DELETE FROM payments",
     ],
     "shipped_orders_have_a_parcel": ["DELETE FROM shipments"],
     "buyers_stay_within_the_limit": ["UPDATE sale_items SET per_buyer_limit = 1"],

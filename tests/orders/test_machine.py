@@ -30,7 +30,11 @@ from flashorder.orders.model import ORDER, PAYMENT_EXPIRED, EventType, OrderStat
 from flashorder.orders.store import Step, UnitsRefused, append_note, append_note_once, move
 
 SKU, UNITS, PRICE = "A", 3, 500
-NEEDS_CHILD_ROWS = {"paid_orders_stand_on_captured_money", "shipped_orders_have_a_parcel"}
+NEEDS_CHILD_ROWS = {
+    "paid_orders_stand_on_captured_money",
+    "shipped_orders_have_a_parcel",
+    "standing_orders_keep_their_money",
+}
 STATES = st.sampled_from(list(OrderStatus))
 
 

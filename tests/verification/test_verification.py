@@ -10,15 +10,9 @@ import asyncpg
 import pytest
 
 from flashorder.infra.redis import keys
-from flashorder.verification import service
 from flashorder.verification.model import InFlight, violated
 from flashorder.verification.service import Verification, room_invariants
 from tests.inventory.reconciliation.desk import SKU, Desk
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "SECOND_LOOK_SECONDS", 0.0)
 
 
 def silent(left: InFlight, remaining_seconds: float) -> None:
@@ -119,8 +113,8 @@ async def apply_and_bury(desk: Desk, orders: list[uuid.UUID]) -> None:
         (forget_the_sale, "front.sale_known"),
         (exceed_the_limit_at_the_front, "front.buyer_limit"),
         (accept_without_an_order, "front.accepted_is_order"),
-        (forget_a_token, "front.holds_agree"),
-        (forget_a_release, "front.holds_agree"),
+        (forget_a_token, "front.records_agree"),
+        (forget_a_release, "front.records_agree"),
         (forget_a_release, "stream.nothing_in_flight"),
         (acknowledge_without_applying, "front.acknowledged_is_applied"),
         (apply_and_bury, "verification.intent_applied_once"),

@@ -79,11 +79,11 @@ class Desk:
     async def buy(self, quantity: int = 1) -> None:
         """An accepted purchase: units taken, an entry in the stream."""
         k = self.keys
-        token = os.urandom(10)
+        token, buyer = os.urandom(10), os.urandom(16)
         reply = await load_script("reserve")(
             self.redis,
             (k.sale, k.items, k.stock, k.sold, k.buyers, k.tokens, keys.intents(0)),
-            (1, self.sale_id.bytes, token, order_id_prefix(), b"12345678", os.urandom(16), SKU,
+            (1, self.sale_id.bytes, token, order_id_prefix(), buyer[-4:] + b"body", buyer, SKU,
              quantity, b""),
         )  # fmt: skip
         assert reply[2] == 1, reply
@@ -106,10 +106,13 @@ class Desk:
             async with self.pool.acquire() as connection, connection.transaction():
                 await connection.execute(
                     "INSERT INTO orders (order_id, order_number, buyer_id, sale_id, currency, "
-                    "total_amount, shard, intent_ms, intent_seq, accepted_at) "
-                    "VALUES ($1, $2, $3, $4, 'GBP', $5, 0, $6, $7, $8)",
+                    "total_amount, shard, intent_ms, intent_seq, accepted_at, fingerprint, "
+                    "payment_due_at) "
+                    "VALUES ($1, $2, $3, $4, 'GBP', $5, 0, $6, $7, $8, $9, "
+                    "to_timestamp($10::bigint / 1000.0))",
                     order_id, str(order_id), uuid.UUID(bytes=fields[b"buyer_id"]), self.sale_id,
-                    255 * quantity, ms, seq, datetime.now(UTC),
+                    255 * quantity, ms, seq, datetime.now(UTC), fields[b"fingerprint"],
+                    int(fields[b"due_ms"]),
                 )  # fmt: skip
                 await connection.execute(
                     "INSERT INTO order_lines VALUES ($1, 1, $2, 'H', $3, 255, $4)",
@@ -137,10 +140,10 @@ class Desk:
         for (ms, seq), fields in entries:
             await self.pool.execute(
                 "INSERT INTO dead_letters (dead_letter_id, shard, intent_ms, intent_seq, order_id, "
-                "sale_id, sku, quantity, fields, error) "
-                "VALUES ($1, 0, $2, $3, $4, $5, $6, $7, '{}', 'poison')",
-                uuid.uuid4(), ms, seq, uuid.UUID(bytes=fields[b"order_id"]), self.sale_id, SKU,
-                int(fields[b"quantity"]),
+                "sale_id, buyer_id, sku, quantity, fields, error) "
+                "VALUES ($1, 0, $2, $3, $4, $5, $6, $7, $8, '{}', 'poison')",
+                uuid.uuid4(), ms, seq, uuid.UUID(bytes=fields[b"order_id"]), self.sale_id,
+                uuid.UUID(bytes=fields[b"buyer_id"]), SKU, int(fields[b"quantity"]),
             )  # fmt: skip
             await self.acknowledge([((ms, seq), fields)])
 

@@ -66,6 +66,15 @@ async def test_a_dead_letter_holds_its_units(desk: Desk) -> None:
     assert (found.dead_letters, found.in_stream, found.drift) == (2, 0, 0)
 
 
+async def test_a_dead_letter_whose_order_stands_after_all_holds_nothing(desk: Desk) -> None:
+    await desk.buy(2)
+    taken = await desk.take()
+    await desk.apply(taken)
+    await desk.bury(taken)
+    found = await reading(desk)
+    assert (found.applied, found.dead_letters, found.drift) == (2, 0, 0)
+
+
 @pytest.mark.parametrize("quantity", [7, -7])
 async def test_a_top_up_on_its_way_is_no_drift(desk: Desk, quantity: int) -> None:
     top_up = uuid.uuid4()

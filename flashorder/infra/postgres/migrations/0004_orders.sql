@@ -100,3 +100,7 @@ CREATE TABLE dead_letters (
     UNIQUE (shard, intent_ms, intent_seq),
     CHECK ((status = 'held') = (closed_at IS NULL))
 );
+
+-- What became of a token at the front, and of a sale's units.
+CREATE INDEX dead_letters_of_sale
+    ON dead_letters (sale_id, substring(uuid_send(order_id) FROM 7));

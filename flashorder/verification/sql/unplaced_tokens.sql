@@ -1,0 +1,12 @@
+-- Of the front's tokens ($2) those that no order of the sale ($1) stands for, with the dead letter
+-- that does; without one, a 202 came to nothing.
+SELECT DISTINCT ON (token)
+       token, aside.order_id, aside.buyer_id, aside.sku, aside.quantity,
+       aside.released_at IS NULL AS held
+FROM unnest($2::bytea[]) AS token
+LEFT JOIN dead_letters AS aside
+       ON aside.sale_id = $1 AND substring(uuid_send(aside.order_id) FROM 7) = token
+WHERE NOT EXISTS (
+    SELECT FROM orders
+    WHERE sale_id = $1 AND substring(uuid_send(order_id) FROM 7) = token)
+ORDER BY token, aside.dead_letter_id
