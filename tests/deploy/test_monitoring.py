@@ -74,6 +74,17 @@ def test_every_family_of_ours_is_watched() -> None:
     assert {name for name in ours if not any(each.startswith(name) for each in watched)} == set()
 
 
+def test_what_the_last_reconciliation_found_is_asked_of_the_worker_alone() -> None:
+    last = {
+        "flashorder_stock_drift_units",
+        "flashorder_front_missing_items",
+        "flashorder_reconciliation_age_seconds",
+    }
+    asking = [expression for expression in expressions() if names_in(expression) & last]
+    assert last == {name for each in asking for name in names_in(each) & last}
+    assert [each for each in asking if 'role="worker"' not in each] == []
+
+
 def test_the_dashboard_reads_from_the_provisioned_source() -> None:
     source = yaml.safe_load(read("deploy/grafana/provisioning/datasources/prometheus.yml"))
     (datasource,) = source["datasources"]

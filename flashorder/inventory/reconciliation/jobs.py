@@ -7,6 +7,7 @@ from flashorder.inventory.reconciliation.service import ReconciliationService
 from flashorder.settings import Settings
 
 RETENTION_SECONDS = 86400.0
+UNBALANCED_RETENTION_SECONDS = 30 * 86400.0
 PRUNE_ROWS_MAX = 500
 
 
@@ -18,7 +19,7 @@ def jobs(service: ReconciliationService, settings: Settings) -> list[Job]:
         return 0  # a round is never followed by another at once
 
     async def prune() -> int:
-        return await service.prune(RETENTION_SECONDS, PRUNE_ROWS_MAX)
+        return await service.prune(RETENTION_SECONDS, UNBALANCED_RETENTION_SECONDS, PRUNE_ROWS_MAX)
 
     return [
         Job("reconcile", settings.reconciliation_interval_seconds, reconcile),

@@ -107,6 +107,11 @@ class Reconciliation:
         return sum(abs(item.drift) for item in self.items)
 
     @property
+    def front_missing_items(self) -> int:
+        """Items that the front has lost; their units are told by no drift."""
+        return sum(item.verdict is Verdict.FRONT_MISSING for item in self.items)
+
+    @property
     def status(self) -> str:
         """drifting before inconclusive before balanced."""
         verdicts = {item.verdict for item in self.items}

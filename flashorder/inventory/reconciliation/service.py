@@ -31,12 +31,21 @@ READING_AGE_SECONDS_MAX = 600.0
 
 
 class ReconciliationMetrics:
-    """What Prometheus reads of the reconciliations of this process."""
+    """What Prometheus reads of the reconciliations of this process.
+
+    Alerts ask the worker alone, which runs one after the other: what a web worker found when an
+    operator asked stays there until somebody asks that very worker again.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.drift_units = Gauge(
             "flashorder_stock_drift_units",
             "Units that nothing in flight explains, by the last reconciliation",
+            registry=registry,
+        )
+        self.front_missing_items = Gauge(
+            "flashorder_front_missing_items",
+            "Items of sales that the front has lost, by the last reconciliation",
             registry=registry,
         )
         self.runs = Counter(
@@ -55,8 +64,9 @@ class ReconciliationMetrics:
 
     def record(self, run: Reconciliation) -> None:
         """One finished run."""
-        self.drift_units.set(run.drift_units)
         self.runs.labels(run.status).inc()
+        self.drift_units.set(run.drift_units)
+        self.front_missing_items.set(run.front_missing_items)
         self._finished_at = time.monotonic()
 
 
@@ -147,9 +157,11 @@ class ReconciliationService:
         """Heads of runs, newest first, below a run's id."""
         return await self._store.page(below, limit)
 
-    async def prune(self, retention_seconds: float, limit: int) -> int:
-        """Forget balanced runs that are old; how many."""
-        return await self._store.prune(retention_seconds, limit)
+    async def prune(
+        self, retention_seconds: float, unbalanced_retention_seconds: float, limit: int
+    ) -> int:
+        """Forget runs that are old; how many. See sql/prune.sql for which are kept longer."""
+        return await self._store.prune(retention_seconds, unbalanced_retention_seconds, limit)
 
     def _check_fresh(self, run: Reconciliation) -> None:
         age_seconds = (utc_now() - run.finished_at).total_seconds()

@@ -116,10 +116,14 @@ class ReconciliationStore:
         with database_failures():
             await self._pool.execute(_SQL["answer_correction"], correction.correction_id, str(said))
 
-    async def prune(self, retention_seconds: float, limit: int) -> int:
-        """Forget balanced runs that are old; how many."""
+    async def prune(
+        self, retention_seconds: float, unbalanced_retention_seconds: float, limit: int
+    ) -> int:
+        """Forget balanced runs that are old, and others that are older; how many."""
         with database_failures():
-            status = await self._pool.execute(_SQL["prune"], retention_seconds, limit)
+            status = await self._pool.execute(
+                _SQL["prune"], retention_seconds, unbalanced_retention_seconds, limit
+            )
         return int(status.rpartition(" ")[2])
 
 

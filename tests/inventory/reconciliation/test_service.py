@@ -77,8 +77,12 @@ async def test_a_sale_that_the_front_lost_is_told(desk: Desk) -> None:
     await desk.redis.delete(*desk.keys.all())
     run = await desk.service.run(cause="test")
     assert [item.verdict for item in run.items] == [Verdict.FRONT_MISSING]
-    assert run.status == "drifting"
+    assert (run.status, run.drift_units) == ("drifting", 0)
+    assert desk.registry.get_sample_value("flashorder_front_missing_items") == 1
     assert await desk.service.correct(run.reconciliation_id) == []
+    await desk.pool.execute("UPDATE sales SET status = 'settled'")
+    await desk.service.run(cause="test")
+    assert desk.registry.get_sample_value("flashorder_front_missing_items") == 0
 
 
 async def test_another_generation_at_the_front_proves_nothing(desk: Desk) -> None:
@@ -110,9 +114,25 @@ async def test_old_balanced_runs_are_forgotten_but_the_newest(desk: Desk) -> Non
     await desk.pool.execute(
         "UPDATE reconciliations SET started_at = 'epoch', finished_at = 'epoch'"
     )
-    assert await desk.service.prune(60.0, 100) == 3
+    assert await desk.service.prune(60.0, 60.0, 100) == 3
     left = await desk.service.page(None, 10)
     assert [row["reconciliation_id"] for row in left] == [
         newest.reconciliation_id,
         drifting.reconciliation_id,
     ]
+
+
+async def test_runs_that_did_not_balance_are_kept_longer_and_then_forgotten(desk: Desk) -> None:
+    await desk.lose(1)
+    for _ in range(3):
+        await desk.service.run(cause="test")
+    newest = await desk.service.run(cause="test")
+    await desk.pool.execute(
+        "UPDATE reconciliations SET started_at = now() - interval '1 hour',"
+        " finished_at = now() - interval '1 hour'"
+    )
+    assert await desk.service.prune(60.0, 7200.0, 100) == 0
+    assert await desk.service.prune(60.0, 1800.0, 2) == 2, "bounded"
+    assert await desk.service.prune(60.0, 1800.0, 100) == 1
+    (left,) = await desk.service.page(None, 10)
+    assert left["reconciliation_id"] == newest.reconciliation_id

@@ -14,7 +14,7 @@ CREATE TABLE reconciliations (
     CHECK (status = 'drifting' OR drift_units = 0)
 );
 
-CREATE INDEX reconciliations_by_age ON reconciliations (finished_at) WHERE status = 'balanced';
+CREATE INDEX reconciliations_by_age ON reconciliations (finished_at);
 
 -- Units of one SKU of one sale, as the last reading saw them:
 -- available + applied + unreleased + in_stream + dead_letters = allotted + drift.
