@@ -24,7 +24,9 @@ from flashorder.settings import Settings
 
 def make_settings(**overrides: Any) -> Settings:
     """Settings with a fixed secret; nothing is read from the environment of the machine."""
-    return Settings(secret=SecretStr("test"), port=0, **overrides)
+    # Fewer connections than any machine's open files leave room for.
+    defaults = {"connections_max": 100}
+    return Settings(secret=SecretStr("test"), port=0, **{**defaults, **overrides})
 
 
 @dataclass

@@ -274,7 +274,7 @@ async def test_only_a_token_can_be_an_invalid_token(code: str, tells: bool) -> N
 
 # What stands in a detail only by mistake: code, and names of code. Fields of the contract have an
 # underscore as well, so that alone tells of nothing but a docstring.
-_CODE = re.compile(r"`|\b[a-z]+[A-Z]\w*|\b[A-Z][a-z]+[A-Z]\w*|\w\(\)|::|\bself\b")
+_CODE = re.compile(r"`|\b[a-z]+[A-Z]\w*|\b(?!PostgreSQL)[A-Z][a-z]+[A-Z]\w*|\w\(\)|::|\bself\b")
 _NAME = re.compile(r"\b\w+_\w+\b")
 # Told on a terminal and never over HTTP, where it is a plain 500.
 _FOR_OPERATORS = (errors.Misconfigured,)
