@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib.resources.abc import Traversable
@@ -31,7 +32,10 @@ def _silent(_lines: int) -> None:
 
 @dataclass(slots=True)
 class ImportReport:
-    """What an import did. ``errors`` holds the first hundred of ``errors_total`` refused rows."""
+    """What an import did. ``errors`` holds the first hundred of ``errors_total`` refused rows.
+
+    ``kept`` counts products that the file has otherwise than an operator wrote them.
+    """
 
     form: str
     lines_read: int
@@ -39,6 +43,7 @@ class ImportReport:
     created: int = 0
     updated: int = 0
     unchanged: int = 0
+    kept: int = 0
     units_received: int = 0
     no_product_lines: int = 0
     unpriced_codes: int = 0
@@ -55,8 +60,9 @@ async def import_catalogue(
 ) -> ImportReport:
     """Read the catalogue file at ``path`` (see ``catalogue_file`` for its forms) and apply it.
 
-    Rows that cannot be read are reported by line number and left out. Again with the same file: no
-    changes. ``InvalidInput`` for a file that cannot be read or has unknown columns.
+    Rows that cannot be read are reported by line number and left out. What an operator wrote by
+    hand stays as it is. Again with the same file: no changes. ``InvalidInput`` for a file that
+    cannot be read or has unknown columns.
     """
 
     def read() -> Catalogue:
@@ -113,7 +119,8 @@ async def _apply_batch(
             [product.unit_price.currency for product in batch],
             [product.weight_grams for product in batch],
         )
-        created = {row["sku"] for row in rows if row["created"]}
+        outcomes = Counter(row["outcome"] for row in rows)
+        created = {row["sku"] for row in rows if row["outcome"] == "created"}
         # An estimate is for what is new here; a product that has a history has its own stock.
         movements = [
             Movement(
@@ -128,7 +135,8 @@ async def _apply_batch(
             if product.sku in created and product.sku in opening_stock
         ]
         fresh = await ledger.record(connection, movements)
-    report.created += len(created)
-    report.updated += len(rows) - len(created)
+    report.created += outcomes["created"]
+    report.updated += outcomes["updated"]
+    report.kept += outcomes["kept"]
     report.unchanged += len(batch) - len(rows)
     report.units_received += sum(each.quantity for each in movements if each.movement_id in fresh)

@@ -9,7 +9,10 @@ import pytest
 from flashorder.data import CATALOGUE_FILE
 from flashorder.infra.postgres.pool import Pool
 from flashorder.inventory.catalogue_import import import_catalogue
+from flashorder.inventory.model import Product
+from flashorder.inventory.products import Products
 from flashorder.kernel.errors import InvalidInput
+from flashorder.kernel.money import Money
 
 
 async def test_the_shipped_catalogue_is_imported_once(pool: Pool) -> None:
@@ -47,6 +50,27 @@ async def test_a_changed_file_changes_what_it_says_and_nothing_else(
     assert row is not None
     assert (row["name"], row["unit_price_amount"], row["version"]) == ("Big mug", 599, 2)
     assert (row["active"], row["weight_grams"]) == (False, 9)
+
+
+async def test_what_an_operator_wrote_is_kept(pool: Pool, tmp_path: Path) -> None:
+    file = tmp_path / "products.csv"
+    file.write_text("sku,name,unit_price,currency\nA,Mug,4.99,GBP\nB,Fan,5.00,GBP\nC,Cup,1,GBP\n")
+    await import_catalogue(pool, file)
+    products = Products(pool)
+    await products.change("A", None, {"unit_price": Money(399, "GBP")})
+    await products.change("B", None, {"active": False})
+    await products.create(Product("D", "Own words", Money(1, "GBP")))
+    again = await import_catalogue(pool, file)
+    assert (again.updated, again.kept, again.unchanged) == (0, 1, 2)
+    file.write_text(
+        "sku,name,unit_price,currency\n"
+        "A,Big mug,5.99,GBP\nB,Big fan,6,GBP\nC,Cup,1,GBP\nD,D,2,GBP\n"
+    )
+    report = await import_catalogue(pool, file)
+    assert (report.created, report.updated, report.unchanged, report.kept) == (0, 1, 1, 2)
+    for sku, name, amount in (("A", "Mug", 399), ("B", "Big fan", 600), ("D", "Own words", 1)):
+        product = await products.get(sku)
+        assert (product.name, product.unit_price.amount) == (name, amount)
 
 
 async def test_an_import_does_not_guess_stock_for_what_is_known(pool: Pool) -> None:

@@ -14,7 +14,9 @@ CREATE TABLE products (
     version integer NOT NULL DEFAULT 1 CHECK (version >= 1),
     active boolean NOT NULL DEFAULT true,
     created_at timestamptz NOT NULL DEFAULT now(),
-    updated_at timestamptz NOT NULL DEFAULT now()
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    -- When an operator last said what it is called, costs or weighs: no import says otherwise.
+    edited_at timestamptz
 );
 
 -- Every change of stock, never edited. A kind moves one or both of two levels:
