@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from flashorder.kernel.errors import InvalidInput
+from flashorder.kernel.errors import FieldError, InvalidInput
 
 FIRST_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
 LAST_MOMENT = datetime(2999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
@@ -34,6 +34,13 @@ def is_sensible(moment: datetime) -> bool:
     within what the types can hold.
     """
     return FIRST_MOMENT <= moment <= LAST_MOMENT
+
+
+def check_sensible(moment: datetime | None, pointer: str) -> None:
+    """``InvalidInput`` that points at ``pointer`` unless ``moment`` is absent or sensible."""
+    if moment is not None and not is_sensible(moment):
+        detail = "not within the years 2000 to 2999"
+        raise InvalidInput(detail, fields=(FieldError(pointer, "range", detail),))
 
 
 def parse_rfc3339(text: str) -> datetime:

@@ -13,6 +13,7 @@ from aiohttp import web
 from flashorder.infra.http.endpoint import ANY_ROLE, Call, Endpoint, Reply, Role
 from flashorder.infra.http.pagination import PageQuery, page_reply, read_cursor
 from flashorder.infra.http.preconditions import etag, expected_version
+from flashorder.kernel.clock import check_sensible
 from flashorder.orders.model import OrderStatus
 from flashorder.orders.queries import OrderFilter, OrderQueries
 from flashorder.orders.service import OrderService
@@ -239,6 +240,8 @@ async def _page(
 ) -> Reply:
     """A page of what ``find`` finds by the query's filters and by ``narrowed``."""
     filters = msgspec.structs.asdict(call.query) | narrowed
+    for name in ("created_after", "created_before"):
+        check_sensible(filters.get(name), f"/{name}")
     limit, after = filters.pop("limit"), read_cursor(filters.pop("cursor"), (uuid.UUID,))
     wanted = OrderFilter(**filters, before_id=after[0] if after else None)
     return page_reply(call, await find(wanted, limit + 1), key=lambda order: (order.order_id,))

@@ -168,6 +168,21 @@ async def test_lists_are_paged_and_filtered(site: Site, desk: Desk) -> None:
         assert (await site.call("GET", f"/v1/orders?{query}", headers))[0] == 422, query
 
 
+async def test_a_time_that_cannot_be_computed_with_is_a_refusal_with_its_pointer(
+    site: Site,
+) -> None:
+    for name in ("created_after", "created_before"):
+        for moment in (
+            *("0001-01-01T00:00:00Z", "0001-01-01T00:00:00%2B14:00"),
+            "9999-12-31T23:59:59-14:00",
+        ):
+            status, problem, _ = await site.call(
+                "GET", f"/v1/admin/orders?{name}={moment}", site.operator
+            )
+            assert status == 422, moment
+            assert [error["pointer"] for error in problem["errors"]] == [f"/{name}"]
+
+
 async def test_operators_search(site: Site, desk: Desk) -> None:
     bought = [await desk.shop.place() for _ in range(3)]
     one = bought[1]
