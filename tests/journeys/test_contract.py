@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import uuid
 from pathlib import Path
 
-from tests.journeys.system import SKU, Answer, System, running_system
+import aiohttp
+from pydantic import SecretStr
+
+from flashorder.app import build_web
+from flashorder.infra.http.server import serve
+from flashorder.infra.http.tokens import TokenSigner
+from flashorder.kernel.roles import Role
+from tests.contract import Contract
+from tests.infra.http.serving import make_settings
+from tests.journeys.system import SKU, Answer, System, free_port, running_system
 
 HOME = {
     "recipient": "Ada Lovelace", "line1": "12 St James's Square", "city": "London",
@@ -87,3 +98,39 @@ async def test_answers_of_those_who_ask_too_often(
             names += [each.partition(";")[0] for each in answer.headers.getall("RateLimit")]
         assert answer.status == 429
         assert {'"address"', '"sign-in"', '"account"'} == set(names)
+
+
+async def test_every_call_while_both_stores_are_away(tmp_path: Path) -> None:
+    """With a good token and a key, but mostly the wrong body: refused or failed, as documented."""
+    settings = make_settings(
+        redis_url=SecretStr(f"redis://127.0.0.1:{free_port()}"),
+        database_url=SecretStr(f"postgresql://127.0.0.1:{free_port()}/none"),
+        data_dir=tmp_path,
+    ).model_copy(update={"port": free_port()})
+    url = f"http://127.0.0.1:{settings.port}"
+    signer = TokenSigner.of(settings)
+    tokens = {role: signer.sign(uuid.uuid4(), role, str(uuid.uuid4())) for role in Role}
+    stopping, up = asyncio.Event(), asyncio.Event()
+    async with build_web(settings) as app, aiohttp.ClientSession(url) as http:
+        server = asyncio.create_task(serve(app, settings, stopping, on_ready=lambda at: up.set()))
+        await up.wait()
+        async with http.get("/openapi.json") as response:
+            document = await response.json()
+        contract = Contract(document)
+        for template, methods in document["paths"].items():
+            path = re.sub(r"{\w+}", str(uuid.uuid4()), template)
+            for method, operation in methods.items():
+                for role in Role:
+                    headers = {
+                        "Authorization": f"Bearer {tokens[role]}",
+                        "Idempotency-Key": uuid.uuid4().hex,
+                    }
+                    body = {"json": {}} if "requestBody" in operation else {}
+                    async with http.request(method, path, headers=headers, **body) as answer:
+                        said = await answer.json(content_type=None) if answer.status >= 400 else {}
+                        contract.check(method.upper(), path, answer.status, answer.headers, said)
+        stopping.set()
+        await server
+    failed = {template for _, template, status in contract.seen if status == 503}
+    assert {"/readyz", "/v1/me", "/v1/orders/{order_id}", "/v1/sales/{sale_id}"} <= failed
+    assert not {status for *_, status in contract.seen} & {500}

@@ -48,6 +48,7 @@ _HEADERS: Final[dict[str, dict[str, Any]]] = {
         ("WWW-Authenticate", "RFC 6750, section 3.", {"type": "string"}),
     )
 }
+_STORES: Final = frozenset({"database_unavailable", "store_unavailable"})
 _LIMITED: Final = ("RateLimit", "RateLimit-Policy")
 _DESCRIPTION: Final = """\
 Flash-sale orders: from the click to the parcel.
@@ -106,9 +107,9 @@ def _admission_problems(endpoint: Endpoint) -> dict[int, tuple[str, ...]]:
         # A head that is too long, above all a query, is refused before it is looked at.
         codes[400] = ("malformed_request",)
         codes[429] = ("rate_limited",)
-        # Where an endpoint does not name what it stands on, it is both stores.
-        stores = () if 503 in endpoint.problems else ("database_unavailable", "store_unavailable")
-        codes[503] = ("unavailable", "overloaded", *stores)
+        # Where an endpoint does not name the store that it stands on, it may be either.
+        named = _STORES.intersection(endpoint.problems.get(503, ()))
+        codes[503] = ("unavailable", "overloaded", *(() if named else sorted(_STORES)))
     if endpoint.roles:
         codes[401] = ("unauthenticated", "token_invalid", "token_expired")
     if endpoint.roles and endpoint.roles != ANY_ROLE:
