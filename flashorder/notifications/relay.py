@@ -1,8 +1,15 @@
 """The reading half of the outbox: each event reaches every handler of its topic, at least once.
 
 An event is leased in one short transaction, handled outside of any, and marked in another. Of a key
-only the first waiting event is ever leased, so the order per key is kept and a key that fails
-delays no other. A handler sees an event again after a death, a failure or a lost mark.
+only the first waiting event is ever leased, so a key that fails delays no other; its event is tried
+again until it is done, or an operator discards it (``desk``). A handler sees an event again after a
+death, a failure or a lost mark.
+
+Order: two events of one key are handled in the order of their ids if the first was committed before
+the second was written. So it is for those of one transaction, and for those that are written under
+a lock of the same row, as each room writes its own. Two rooms that write of one key side by side
+may commit in another order than that of the ids; then the later id may come first, and a handler
+has to be guarded by the state it leaves, not by what it has heard before.
 """
 
 from __future__ import annotations
@@ -130,9 +137,13 @@ class OutboxRelay:
         expires = time.monotonic() + self._lease_seconds / 2
         with database_failures():
             rows = await self._pool.fetch(SQL["take_events"], events_max, self._lease_seconds)
-        for row in rows:
-            if row["topic"] not in _TOPICS:  # of a newer version: it is for that one's relay
-                log.error("event_of_unknown_topic", event_id=row["event_id"], topic=row["topic"])
+        # Of a newer version: it is for that one's relay, and until then for operators to see.
+        strange = [row for row in rows if row["topic"] not in _TOPICS]
+        for row in strange:
+            log.error("event_of_unknown_topic", event_id=row["event_id"], topic=row["topic"])
+        await self._mark_failed(
+            [(row["event_id"], row["attempts"], "of no topic known here") for row in strange]
+        )
         return [
             _Taken(
                 Event(Topic(row["topic"]), row["key"], row["payload"], row["event_id"]),
@@ -169,22 +180,31 @@ class OutboxRelay:
         """Write down what became of ``done``; returns what is left to mark: nothing."""
         processed = [each.taken.event for each in done if not each.error]
         failed = [each for each in done if each.error]
-        with database_failures():
-            if processed:
+        if processed:
+            with database_failures():
                 ids = [event.event_id for event in processed]
                 await self._pool.execute(SQL["mark_processed"], ids)
-            if failed:
-                await self._pool.execute(
-                    SQL["mark_failed"],
-                    [each.taken.event.event_id for each in failed],
-                    [backoff_seconds(each.taken.attempts) for each in failed],
-                    [_storable(each.error) for each in failed],
-                )
+        await self._mark_failed(
+            [(each.taken.event.event_id, each.taken.attempts, each.error) for each in failed]
+        )
         for event in processed:
             self._metrics.processed_events.labels(event.topic).inc()
         for each in failed:
             self._metrics.failed_attempts.labels(each.taken.event.topic).inc()
         return []
+
+    async def _mark_failed(self, failed: Sequence[tuple[int, int, str]]) -> None:
+        """(event id, attempts so far, what went wrong) of each that is to be tried again later."""
+        if not failed:
+            return
+        ids, attempts, errors = zip(*failed, strict=True)
+        with database_failures():
+            await self._pool.execute(
+                SQL["mark_failed"],
+                ids,
+                [backoff_seconds(each) for each in attempts],
+                [_storable(each) for each in errors],
+            )
 
 
 def backoff_seconds(failures: int) -> float:

@@ -17,7 +17,12 @@ from flashorder.kernel.events import Event, Handler, Topic
 from flashorder.kernel.identifiers import new_id
 from flashorder.notifications.jobs import measure, prune
 from flashorder.notifications.metrics import OutboxMetrics
-from flashorder.notifications.relay import BACKOFF_SECONDS_MAX, OutboxRelay, backoff_seconds
+from flashorder.notifications.relay import (
+    BACKOFF_SECONDS_MAX,
+    SQL,
+    OutboxRelay,
+    backoff_seconds,
+)
 from flashorder.settings import Settings
 
 
@@ -184,7 +189,9 @@ async def test_an_event_of_a_newer_version_is_left_to_it(pool: Pool) -> None:
     )
     await say(pool, Topic.ORDER_PAID, new_id(), 1)
     assert await relay(pool, {Topic.ORDER_PAID: [ears]}).relay_all() == 1
-    assert (await _first(pool, key))["processed_at"] is None
+    left = await _first(pool, key)
+    assert left["processed_at"] is None
+    assert left["last_error"] == "of no topic known here"
 
 
 async def test_the_database_may_refuse_for_a_while(pool: Pool) -> None:
@@ -230,3 +237,17 @@ async def test_what_waits_is_measured(pool: Pool) -> None:
 def test_the_backoff_grows_to_its_bound() -> None:
     assert backoff_seconds(1) < 0.21
     assert BACKOFF_SECONDS_MAX / 2 <= backoff_seconds(10_000) <= BACKOFF_SECONDS_MAX
+
+
+async def test_events_in_backoff_cost_a_poll_nothing(pool: Pool) -> None:
+    await pool.execute(
+        "INSERT INTO outbox (topic, key, payload, available_at) SELECT 'order.paid', "
+        "gen_random_uuid(), '{}', now() + interval '1 hour' FROM generate_series(1, 20000)"
+    )
+    await say(pool, Topic.ORDER_PAID, new_id(), 1)
+    for _ in range(2):
+        explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "
+        # The codec has read the JSON already.
+        ((found,),) = [await pool.fetchval(explain + SQL["take_events"], 200, 30.0)]
+        assert found["Plan"]["Shared Hit Blocks"] + found["Plan"]["Shared Read Blocks"] < 60
+        await pool.execute("ANALYZE outbox")
