@@ -52,6 +52,7 @@ from flashorder.inventory.reconciliation.service import (
 from flashorder.inventory.reconciliation.store import ReconciliationStore
 from flashorder.kernel.events import Handler, Topic
 from flashorder.notifications import jobs as outbox_jobs
+from flashorder.notifications import routes as outbox_routes
 from flashorder.notifications.metrics import OutboxMetrics
 from flashorder.notifications.relay import OutboxRelay
 from flashorder.orders import jobs as order_jobs
@@ -63,6 +64,7 @@ from flashorder.orders.streams import OrderStreams
 from flashorder.orders.units import OrderUnits
 from flashorder.payments import jobs as payment_jobs
 from flashorder.payments import routes as payment_routes
+from flashorder.payments.metrics import PaymentMetrics
 from flashorder.payments.providers.registry import open_providers
 from flashorder.payments.service import PaymentService
 from flashorder.reservations import routes as reservation_routes
@@ -155,7 +157,9 @@ async def build_web(settings: Settings) -> AsyncIterator[web.Application]:
             heartbeat_seconds=settings.order_stream_heartbeat_seconds,
         )
         providers = await stack.enter_async_context(open_providers(settings))
-        payments = PaymentService(parts.pool, providers, settings, reservations)
+        payments = PaymentService(
+            parts.pool, providers, settings, reservations, PaymentMetrics(parts.metrics.registry)
+        )
         endpoints: list[Endpoint] = [
             *account_routes.endpoints(parts.accounts, settings),
             *sale_routes.endpoints(directory),
@@ -167,6 +171,7 @@ async def build_web(settings: Settings) -> AsyncIterator[web.Application]:
             *inventory_routes.endpoints(parts.pool),
             *reconciliation_routes.endpoints(parts.reconciliation),
             *dead_letter_routes.endpoints(DeadLetters(parts.pool, parts.holds)),
+            *outbox_routes.endpoints(parts.pool),
         ]
         app = build_application(
             endpoints,
@@ -202,6 +207,7 @@ async def build_consumer(settings: Settings) -> AsyncIterator[Role]:
         settings.required_database_url(),
         connections_min=0,
         connections_max=2 + settings.shards,
+        acquire_timeout_seconds=settings.database_acquire_timeout_seconds,
         application="flashorder consumer",
     )
     try:
@@ -218,7 +224,9 @@ async def build_worker(settings: Settings) -> AsyncIterator[Role]:
     """The worker role: the outbox relay and everything that happens by the clock."""
     async with _parts(settings, "worker") as parts, open_providers(settings) as providers:
         outbox_metrics = OutboxMetrics(parts.metrics.registry)
-        payments = PaymentService(parts.pool, providers, settings)
+        payments = PaymentService(
+            parts.pool, providers, settings, metrics=PaymentMetrics(parts.metrics.registry)
+        )
         relay = OutboxRelay(
             parts.pool, worker_subscriptions(parts, payments), settings, outbox_metrics
         )
@@ -268,6 +276,8 @@ async def _parts(settings: Settings, role: str) -> AsyncIterator[Parts]:
             settings.required_database_url(),
             connections_min=0,
             connections_max=settings.database_connections_max,
+            acquire_timeout_seconds=settings.database_acquire_timeout_seconds,
+            read_timeout_seconds=settings.database_read_timeout_seconds,
             application=f"flashorder {role}",
         )
         stack.push_async_callback(pool.close)
@@ -338,12 +348,22 @@ async def _running(role: Role) -> AsyncIterator[None]:
     itself must end and be started again, not go on answering.
     """
     stopping = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        group.create_task(role.run(stopping))
-        try:
-            yield
-        finally:
-            stopping.set()
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(role.run(stopping))
+            try:
+                yield
+            finally:
+                stopping.set()
+    except BaseExceptionGroup as failures:
+        raise _lone(failures) from None
+
+
+def _lone(failure: BaseException) -> BaseException:
+    """What is inside of groups of one, so that a failure of ours is told as what it is."""
+    while isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
+        failure = failure.exceptions[0]
+    return failure
 
 
 def _ends(streams: OrderStreams) -> Callable[[web.Application], Awaitable[None]]:
