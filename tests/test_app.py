@@ -36,9 +36,8 @@ async def test_a_part_that_fails_ends_what_depends_on_it() -> None:
         async with app._running(app.Role([fails], Metrics())):
             await asyncio.sleep(30)
 
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(RuntimeError, match="a part is gone"):
         await asyncio.wait_for(body(), 5)
-    assert caught.group_contains(RuntimeError, match="a part is gone")
 
 
 async def test_the_worker_listens_to_what_the_rooms_tell(
