@@ -67,6 +67,8 @@ from flashorder.payments import routes as payment_routes
 from flashorder.payments.metrics import PaymentMetrics
 from flashorder.payments.providers.registry import open_providers
 from flashorder.payments.service import PaymentService
+from flashorder.rebuilding import routes as rebuilding_routes
+from flashorder.rebuilding.service import Rebuilding
 from flashorder.reservations import routes as reservation_routes
 from flashorder.reservations.admission import Admission
 from flashorder.reservations.batching import Batcher, ReserveMetrics
@@ -160,6 +162,9 @@ async def build_web(settings: Settings) -> AsyncIterator[web.Application]:
         payments = PaymentService(
             parts.pool, providers, settings, reservations, PaymentMetrics(parts.metrics.registry)
         )
+        rebuilding = Rebuilding(
+            parts.pool, parts.redis, parts.front, parts.sales, parts.holds, settings
+        )
         endpoints: list[Endpoint] = [
             *account_routes.endpoints(parts.accounts, settings),
             *sale_routes.endpoints(directory),
@@ -168,6 +173,7 @@ async def build_web(settings: Settings) -> AsyncIterator[web.Application]:
             *payment_routes.endpoints(payments),
             *fulfilment_routes.endpoints(parts.fulfilment),
             *sale_admin_routes.endpoints(parts.sales),
+            *rebuilding_routes.endpoints(rebuilding),
             *inventory_routes.endpoints(parts.pool),
             *reconciliation_routes.endpoints(parts.reconciliation),
             *dead_letter_routes.endpoints(DeadLetters(parts.pool, parts.holds)),
