@@ -12,7 +12,7 @@ from flashorder.cli.running import command_settings
 from flashorder.settings import Settings
 
 if TYPE_CHECKING:
-    from flashorder.app import Role
+    from flashorder.app.role import Role
 
 
 def run_role(build: Callable[[Settings], AbstractAsyncContextManager[Role]]) -> None:

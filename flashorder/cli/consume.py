@@ -13,6 +13,6 @@ def register(root: typer.Typer) -> None:
     @root.command()
     def consume() -> None:
         """Make orders of accepted purchases, until SIGTERM or SIGINT; several may run at once."""
-        from flashorder.app import build_consumer  # noqa: PLC0415 - heavy: only when it runs
+        from flashorder.app.background import build_consumer  # noqa: PLC0415 - heavy: only when it runs
 
         run_role(build_consumer)

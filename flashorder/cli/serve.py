@@ -84,7 +84,7 @@ async def _serve_here(settings: Settings, worker_count: int, announce: Announce)
     """Serve in this process."""
     from contextlib import AsyncExitStack  # noqa: PLC0415
 
-    from flashorder.app import build_web  # noqa: PLC0415 - heavy: only when it runs
+    from flashorder.app.web import build_web  # noqa: PLC0415 - heavy: only when it runs
     from flashorder.infra.http.application import METRICS  # noqa: PLC0415
     from flashorder.infra.http.server import serve  # noqa: PLC0415
     from flashorder.infra.open_files import raise_open_files  # noqa: PLC0415

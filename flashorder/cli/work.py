@@ -13,6 +13,6 @@ def register(root: typer.Typer) -> None:
     @root.command()
     def work() -> None:
         """Relay events and run the timed jobs, until SIGTERM or SIGINT; several may run at once."""
-        from flashorder.app import build_worker  # noqa: PLC0415 - heavy: only when it runs
+        from flashorder.app.background import build_worker  # noqa: PLC0415 - heavy: only when it runs
 
         run_role(build_worker)

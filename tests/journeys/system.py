@@ -15,7 +15,8 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from flashorder.app import build_consumer, build_web, build_worker
+from flashorder.app.background import build_consumer, build_worker
+from flashorder.app.web import build_web
 from flashorder.fulfilment.simulator.service import build_carrier_simulator
 from flashorder.infra.http.server import serve
 from flashorder.kernel.clock import rfc3339, utc_now

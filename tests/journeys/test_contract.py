@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 from pydantic import SecretStr
 
-from flashorder.app import build_web
+from flashorder.app.web import build_web
 from flashorder.infra.http.server import serve
 from flashorder.infra.http.tokens import TokenSigner
 from flashorder.kernel.roles import Role

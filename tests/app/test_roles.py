@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from flashorder import app
+from flashorder.app.background import worker_jobs, worker_subscriptions
+from flashorder.app.parts import open_parts
+from flashorder.app.role import Role, running
 from flashorder.infra.telemetry.metrics import Metrics
 from flashorder.kernel.events import Topic
 from flashorder.notifications.metrics import OutboxMetrics
+from flashorder.payments.providers.registry import open_providers
 from flashorder.payments.service import PaymentService
 from flashorder.settings import Settings
 
@@ -33,7 +36,7 @@ async def test_a_part_that_fails_ends_what_depends_on_it() -> None:
         raise RuntimeError("a part is gone")
 
     async def body() -> None:
-        async with app._running(app.Role([fails], Metrics())):
+        async with running(Role([fails], Metrics())):
             await asyncio.sleep(30)
 
     with pytest.raises(RuntimeError, match="a part is gone"):
@@ -44,11 +47,11 @@ async def test_the_worker_listens_to_what_the_rooms_tell(
     redis_url: str, database_url: str, tmp_path: Path
 ) -> None:
     settings = Settings(redis_url=redis_url, database_url=database_url, data_dir=tmp_path)
-    async with app._parts(settings, "worker") as parts, app.open_providers(settings) as providers:
+    async with open_parts(settings, "worker") as parts, open_providers(settings) as providers:
         payments = PaymentService(parts.pool, providers, settings)
-        subscriptions = app.worker_subscriptions(parts, payments)
+        subscriptions = worker_subscriptions(parts, payments)
         outbox = OutboxMetrics(CollectorRegistry())
-        names = {job.name for job in app.worker_jobs(parts, payments, outbox)}
+        names = {job.name for job in worker_jobs(parts, payments, outbox)}
     assert {topic: len(subscriptions[topic]) for topic in HANDLED} == HANDLED
     assert {
         "orders.expire",
