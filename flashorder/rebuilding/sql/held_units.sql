@@ -15,6 +15,7 @@ LEFT JOIN (
     SELECT sku, sum(quantity) AS units
     FROM dead_letters
     WHERE sale_id = $1 AND status <> 'retried' AND released_at IS NULL
+      AND NOT EXISTS (SELECT FROM orders WHERE orders.order_id = dead_letters.order_id)
     GROUP BY sku
 ) AS aside USING (sku)
 WHERE item.sale_id = $1
