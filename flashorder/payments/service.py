@@ -15,7 +15,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from flashorder.infra.postgres.pool import Pool, transaction
+from flashorder.infra.postgres.pool import Pool, reading, transaction
 from flashorder.kernel.errors import (
     Conflict,
     FieldError,
@@ -113,7 +113,7 @@ class PaymentService:
 
     async def of_order(self, order_id: uuid.UUID, buyer_id: uuid.UUID) -> list[Payment]:
         """The attempts to pay the buyer's order, in order."""
-        async with transaction(self._pool) as connection:
+        async with reading(self._pool) as connection:
             if await store.order_buyer(connection, order_id) != buyer_id:
                 raise NotFound(code="order_not_found")
             return await store.payments_of_order(connection, order_id)
@@ -138,7 +138,7 @@ class PaymentService:
             raise NotFound(code="order_not_found")
 
     async def _buyer_of(self, order_id: uuid.UUID) -> uuid.UUID | None:
-        async with transaction(self._pool) as connection:
+        async with reading(self._pool) as connection:
             return await store.order_buyer(connection, order_id)
 
     async def _was_accepted(self, order_id: uuid.UUID, buyer_id: uuid.UUID) -> bool:
@@ -207,7 +207,7 @@ class PaymentService:
 
     async def details(self, payment_id: uuid.UUID) -> PaymentDetails:
         """One payment with its refunds."""
-        async with transaction(self._pool) as connection:
+        async with reading(self._pool) as connection:
             payment = await store.find_payment(connection, payment_id)
             if payment is None:
                 raise NotFound(code="payment_not_found")
@@ -215,7 +215,7 @@ class PaymentService:
 
     async def page(self, **filters: Any) -> list[Payment]:
         """See ``store.payments_page``."""
-        async with transaction(self._pool) as connection:
+        async with reading(self._pool) as connection:
             return await store.payments_page(connection, **filters)
 
     async def capture(self, payment_id: uuid.UUID) -> Payment:

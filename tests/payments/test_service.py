@@ -7,8 +7,10 @@ import uuid
 
 import pytest
 
+from flashorder.infra.postgres.pool import connect_postgres
 from flashorder.kernel.errors import (
     Conflict,
+    DatabaseUnavailable,
     InvalidInput,
     InvalidState,
     NotFound,
@@ -19,9 +21,12 @@ from flashorder.kernel.events import Topic
 from flashorder.kernel.identifiers import new_id
 from flashorder.kernel.money import Money
 from flashorder.payments.model import PaymentStatus, RefundStatus
+from flashorder.payments.providers.registry import ProviderRegistry
 from flashorder.payments.service import PaymentService
 from flashorder.reservations.ports import AcceptedPurchase
+from flashorder.settings import Settings
 from tests.payments.house import TOTAL, House, Simulator, until
+from tests.stores import BreakableStores
 
 CAPTURED = PaymentStatus.CAPTURED
 
@@ -445,3 +450,18 @@ async def test_a_refund_that_is_refused_for_good_needs_a_person(
     await house.service.refund(payment_id, amount=None, reason="by hand", request_key="call:1")
     assert await to_decide() == (0, [])
     assert await house.violations() == []
+
+
+async def test_reading_does_not_wait_for_a_database_that_hangs(
+    stores: BreakableStores, settings: Settings, providers: ProviderRegistry
+) -> None:
+    async with await connect_postgres(stores.database_url, read_timeout_seconds=0.3) as pool:
+        service = PaymentService(pool, providers, settings)
+        stores.database.pause()
+        try:
+            async with asyncio.timeout(5):
+                for read in (service.of_order(new_id(), new_id()), service.details(new_id())):
+                    with pytest.raises(DatabaseUnavailable):
+                        await read
+        finally:
+            stores.database.resume()
