@@ -224,9 +224,8 @@ class PaymentSimulator:
         return _json(self._control)
 
     async def set_control(self, request: web.Request) -> web.Response:
-        """PUT /control: what is left out stays as it is."""
-        change = _decoded(await request.read(), dict[str, Any])
-        self._control = _converted({**msgspec.to_builtins(self._control), **change}, Control)
+        """PUT /control: what is left out goes back to its default."""
+        self._control = _decoded(await request.read(), Control)
         return _json(self._control)
 
     async def ledger(self, _: web.Request) -> web.Response:

@@ -10,7 +10,7 @@ Rate = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The knobs; what a PUT leaves out stays as it is.
+    """The knobs; what a PUT leaves out goes back to its default.
 
     ``latency_ms``: every API call answers that much later. ``decline_rate``: share of approvals
     that the bank declines all the same. ``refuse_refund_rate``: share of refunds that are refused,
