@@ -2,8 +2,8 @@
 
 An ``Event`` is appended to the outbox by ``flashorder.infra.postgres.outbox.publish`` on the
 connection of the running transaction. The relay (``flashorder.notifications``) hands each to every
-handler subscribed to its topic, at least once, in order per ``key``: a handler is idempotent by the
-event's identity and guarded by the state it leaves.
+handler subscribed to its topic, at least once, and keeps the order of a ``key`` as far as its own
+docstring says: a handler is idempotent by the event's identity and guarded by the state it leaves.
 """
 
 from __future__ import annotations

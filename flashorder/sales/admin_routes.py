@@ -195,7 +195,7 @@ def endpoints(service: SalesService) -> list[Endpoint]:
             settle,
             "Give what a closed sale did not sell back to stock",
             idempotent=True,
-            description="A refusal is remembered under its key: try again with another.",
+            description="Refused with Retry-After until nothing of the sale is in flight.",
             problems={
                 404: ("sale_not_found",),
                 409: ("invalid_state", "sale_not_drained"),

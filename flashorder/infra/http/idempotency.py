@@ -46,6 +46,11 @@ _NOT_REMEMBERED: Final = frozenset({401, 408, 423, 425, 429})
 WORKING_SHARE_OF_LEASE: Final = 0.9
 
 
+def _is_asked_back(answer: Answer) -> bool:
+    """A refusal that names a time to come again must not be given for ever."""
+    return answer.status >= 400 and "Retry-After:" in answer.lines
+
+
 def checked_key(value: str | None) -> str:
     """The Idempotency-Key header; ``idempotency_key_missing`` or ``idempotency_key_invalid``."""
     if not value:
@@ -142,7 +147,7 @@ class IdempotencyStore:
                 raise
 
     async def _settle(self, lease: Lease, answer: Answer) -> None:
-        if answer.status >= 500 or answer.status in _NOT_REMEMBERED:
+        if answer.status >= 500 or answer.status in _NOT_REMEMBERED or _is_asked_back(answer):
             await self.free(lease)
         else:
             await self.remember(lease, answer)

@@ -247,6 +247,20 @@ async def _runs(pool: Pool, status: int) -> int:
     return len(runs)
 
 
+async def test_a_refusal_that_names_a_time_to_come_again_is_not_remembered(pool: Pool) -> None:
+    answers = iter([Conflict("not yet", code="not_yet", retry_after_seconds=1), None])
+
+    async def pay(call: Call) -> Reply:
+        if (refusal := next(answers)) is not None:
+            raise refusal
+        return Reply(201, {"payment": 1})
+
+    async with paying(pool, pay) as site:
+        headers = {**site.bearer(), "Idempotency-Key": "k"}
+        assert (await post(site, headers))[0] == 409
+        assert (await post(site, headers))[0] == 201
+
+
 async def test_a_failure_inside_leaves_the_key_free(pool: Pool) -> None:
     outcomes = iter([RuntimeError("innards"), None])
 
