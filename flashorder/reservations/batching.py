@@ -11,7 +11,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Iterable
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import prometheus_client
 import structlog
@@ -27,7 +27,7 @@ from flashorder.reservations.records import Purchase, ReserveCode, Verdict
 
 log = structlog.get_logger(__name__)
 PROBE_SECONDS = 0.1
-_CODES = {code.value: code for code in ReserveCode}
+_CODES: dict[int | bytes, ReserveCode] = {code.value: code for code in ReserveCode}
 
 
 class ReserveMetrics:
@@ -67,13 +67,11 @@ class ReserveMetrics:
         )
 
 
-class _Waiting(NamedTuple):
-    purchase: Purchase
-    answer: asyncio.Future[Verdict]
+_Waiting: TypeAlias = tuple[Purchase, "asyncio.Future[Verdict]"]
 
 
 class Batcher:
-    """Gathers the purchases of one shard; ``run`` is its owner's task.
+    """Gathers the purchases of one shard; ``run`` is its owner's task, in the loop that makes it.
 
     ``submit`` raises ``Overloaded`` when ``waiting_max`` purchases wait already, and
     ``StoreUnavailable`` at once while the store is known to be away. A purchase whose batch got no
@@ -96,6 +94,8 @@ class Batcher:
         self._waiting_max = waiting_max
         self._metrics = metrics
         self._script = load_script("reserve")
+        # Asking for the running loop costs a system call each time (getpid, in Python 3.11).
+        self._loop = asyncio.get_running_loop()
         self._queue: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
         self._away = False
@@ -119,8 +119,8 @@ class Batcher:
         if len(self._queue) >= self._waiting_max:
             self._metrics.refused.labels("overloaded").inc()
             raise Overloaded(retry_after_seconds=RETRY_AFTER_SECONDS)
-        answer: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Waiting(purchase, answer))
+        answer: asyncio.Future[Verdict] = self._loop.create_future()
+        self._queue.append((purchase, answer))
         self._arrived.set()
         return await answer
 
@@ -152,9 +152,8 @@ class Batcher:
     async def _fly(self, batch: list[_Waiting]) -> None:
         by_sale: dict[tuple[bytes, int], list[_Waiting]] = {}
         for each in batch:
-            by_sale.setdefault((each.purchase.sale_id.bytes, each.purchase.generation), []).append(
-                each
-            )
+            purchase = each[0]
+            by_sale.setdefault((purchase.sale_id.bytes, purchase.generation), []).append(each)
         self._metrics.waiting.set(len(self._queue))
         for (sale_id, generation), group in by_sale.items():
             if self._away:
@@ -172,7 +171,7 @@ class Batcher:
                 self._refuse(group, FlashorderError(f"the reservation failed: {error!r}"))
 
     async def _ask(self, sale_id: bytes, generation: int, group: list[_Waiting]) -> None:
-        sale = keys.sale_keys(self._shard, group[0].purchase.sale_id)
+        sale = keys.sale_keys(self._shard, group[0][0].sale_id)
         script_keys = (
             sale.sale,
             sale.items,
@@ -182,7 +181,7 @@ class Batcher:
             sale.tokens,
             keys.intents(self._shard),
         )
-        arguments = chain.from_iterable(each.purchase.arguments() for each in group)
+        arguments = chain.from_iterable([purchase.arguments() for purchase, _ in group])
         try:
             with self._metrics.batch_seconds.time(), store_failures():
                 reply = await self._script(
@@ -207,17 +206,17 @@ class Batcher:
     def _settle(self, group: list[_Waiting], reply: list[int | bytes]) -> None:
         now_ms, window_ms = int(reply[0]), int(reply[1])
         assert len(reply) == 2 + 2 * len(group), "reserve.lua answers each purchase"
-        codes = [_CODES[int(number)] for number in reply[2::2]]
-        for each, code, detail in zip(group, codes, reply[3::2], strict=True):
-            if not each.answer.done():
-                each.answer.set_result(Verdict(code, detail, now_ms, window_ms))
-        for code, count in Counter(codes).items():
-            self._metrics.by_code[code].inc(count)
+        numbers = reply[2::2]
+        for (_, answer), number, detail in zip(group, numbers, reply[3::2], strict=True):
+            if not answer.done():
+                answer.set_result(Verdict(_CODES[number], detail, now_ms, window_ms))
+        for number, count in Counter(numbers).items():
+            self._metrics.by_code[_CODES[number]].inc(count)
 
     def _refuse(self, group: Iterable[_Waiting], error: FlashorderError) -> None:
-        for each in group:
-            if not each.answer.done():
-                each.answer.set_exception(error)
+        for _, answer in group:
+            if not answer.done():
+                answer.set_exception(error)
 
     async def _until_back(self, stop: asyncio.Future[Any]) -> None:
         while not stop.done():
