@@ -40,6 +40,9 @@ bench: ## measure beside floors and peers (needs wrk); ARGS go to `flashorder be
 test: install-dev ## run the tests; ARGS go to pytest
 	@PATH="$(TEST_PATH)" $(BIN)/python -m pytest -n $(TEST_WORKERS) --maxprocesses 4 $(ARGS)
 
+prove: install-dev ## the first sale at full size, plain and under kill -9; writes docs/first-sale.md
+	@$(BIN)/python -m loadtest.first_sale --all --report docs
+
 check: lint types imports containers ## everything that can be said without running the service
 
 lint: install-dev ## ruff: rules and format
