@@ -95,6 +95,7 @@ def endpoints(reservations: Reservations) -> list[Endpoint]:
                 503: ("overloaded", "store_unavailable"),
             },
             idempotency_key=True,
+            direct=True,
         )
     ]
 

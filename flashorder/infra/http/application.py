@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 import msgspec
 from aiohttp import web
 
-from flashorder.infra.http.binding import Parts, RequestHandler, bind
+from flashorder.infra.http.binding import Parts, RequestHandler, bind, routed
+from flashorder.infra.http.direct import DIRECT, DirectCalls
 from flashorder.infra.http.endpoint import Endpoint
 from flashorder.infra.http.idempotency import IdempotencyStore
 from flashorder.infra.http.openapi import openapi_document, route_template
@@ -59,8 +60,12 @@ def build_application(
     app[METRICS] = metrics
     limited = Parts(settings, authenticator, RateLimits(settings), idempotency, metrics.requests)
     unlimited = Parts(settings, authenticator, None, None, metrics.requests)
+    direct = app[DIRECT] = DirectCalls()
     for endpoint in everything:
-        _add(app, endpoint, bind(endpoint, unlimited if endpoint.operational else limited))
+        handler = bind(endpoint, unlimited if endpoint.operational else limited)
+        _add(app, endpoint, routed(handler))
+        if endpoint.direct:
+            direct.add(endpoint, handler)
     app.router.add_route("*", "/{path:.*}", _fallback(app, metrics))
     return app
 

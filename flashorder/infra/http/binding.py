@@ -10,13 +10,14 @@ path (404), query (422), body (408, 413, 415, 400, 422), then the handler.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
+from multidict import istr
 
 from flashorder.infra.http.answers import PRIVATE, Answer, header_lines
 from flashorder.infra.http.bodies import (
@@ -27,6 +28,7 @@ from flashorder.infra.http.bodies import (
     may_be_empty,
     query_decoder,
     read_body,
+    read_ready,
 )
 from flashorder.infra.http.endpoint import ANY_ROLE, Call, Caller, Endpoint, Reply
 from flashorder.infra.http.idempotency import (
@@ -49,7 +51,23 @@ class Nothing(msgspec.Struct, forbid_unknown_fields=True):
 
 
 RequestHandler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class BoundHandler(Protocol):
+    """An endpoint's coroutine; ``unchecked``: the path's values may be anything."""
+
+    def __call__(
+        self, request: web.Request, path: Mapping[str, str], unchecked: bool = False
+    ) -> Awaitable[web.StreamResponse]:
+        """Answer ``request``."""
+        ...
+
+
+# multidict finds a header faster by a name that it need not fold again.
+_TRACEPARENT: Final = istr("traceparent")
+_IDEMPOTENCY_KEY: Final = istr("Idempotency-Key")
 _Run: TypeAlias = Callable[[Call], Awaitable[web.StreamResponse]]
+_ARRIVING: Final = object()
 _encode = msgspec.json.Encoder().encode
 
 
@@ -64,33 +82,42 @@ class Parts:
     meter: RequestMeter
 
 
-def bind(endpoint: Endpoint, parts: Parts) -> RequestHandler:
-    """The coroutine that serves ``endpoint``; it answers every failure itself."""
+def bind(endpoint: Endpoint, parts: Parts) -> BoundHandler:
+    """The coroutine that serves ``endpoint``; it answers every failure itself.
+
+    It is given the path's values, and whether they are to be checked. What nearly every request
+    goes through is written out in it, since each further coroutine costs half a µs.
+    """
     admit = _admission(endpoint, parts)
     decode_query = query_decoder(endpoint.query) if endpoint.query is not None else None
-    receive = _reception(endpoint, parts)
-    run = _plain(endpoint)
+    body_of, body_awaited = _reception(endpoint, parts)
+    handler = endpoint.handler
+    content_type = endpoint.reply_content_type
     run_once = _idempotent(endpoint, parts) if _replays(endpoint, parts) else None
     demands_key = endpoint.demands_key
     record = parts.meter.series(endpoint.method, endpoint.path).record
 
-    async def handle(request: web.Request) -> web.StreamResponse:
+    async def handle(
+        request: web.Request, path: Mapping[str, str], unchecked: bool = False
+    ) -> web.StreamResponse:
         began = perf_counter()
         headers = request.headers
-        current_trace.set(Trace(headers.get("traceparent")))
+        current_trace.set(Trace(headers.get(_TRACEPARENT)))
         lines = ""
         try:
             caller, lines = admit(request)
             key = None
-            if demands_key or (run_once is not None and "Idempotency-Key" in headers):
-                key = checked_key(headers.get("Idempotency-Key"))
-            path = request.match_info
-            if path:
+            if demands_key or (run_once is not None and _IDEMPOTENCY_KEY in headers):
+                key = checked_key(headers.get(_IDEMPOTENCY_KEY))
+            if unchecked:
                 check_path(path)
             query = decode_query(request) if decode_query is not None else None
-            body = await receive(request) if receive is not None else None
+            body = body_of(request)
+            if body is _ARRIVING:
+                body = await body_awaited(request)
             call = Call(request, path, body, query, caller, key)
-            answer = await (run_once or run)(call) if key is not None else await run(call)
+            reply = await (run_once if run_once is not None and key is not None else handler)(call)
+            answer = _answer(reply, content_type) if isinstance(reply, Reply) else reply
         except ClientGone:
             record(499, perf_counter() - began)
             raise
@@ -103,6 +130,16 @@ def bind(endpoint: Endpoint, parts: Parts) -> RequestHandler:
             answer.add_lines(lines)
         record(answer.status, perf_counter() - began)
         return answer
+
+    return handle
+
+
+def routed(handler: BoundHandler) -> RequestHandler:
+    """``handler`` as aiohttp's router calls it."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        path = request.match_info
+        return await handler(request, path, bool(path))
 
     return handle
 
@@ -126,7 +163,7 @@ def _admission(
             if limits is not None and own_limit is not None:
                 lines += limits.take_attempt(request, own_limit)
             return None, lines
-        caller = authenticate(request.headers.get("Authorization"))
+        caller = authenticate(request.headers.get(hdrs.AUTHORIZATION))
         if not any_role and caller.role not in roles:
             raise Forbidden(refusal)
         return caller, limits.take_caller(caller, left) if limits is not None else ""
@@ -134,41 +171,50 @@ def _admission(
     return admit
 
 
-def _reception(endpoint: Endpoint, parts: Parts) -> Callable[[web.Request], Awaitable[Any]] | None:
-    """How the body comes in: decoded, raw, or not at all.
-
-    Where none is wanted, ``{}`` is as good as none, and anything else is refused: whoever sends it
-    believes that it does something.
-    """
+def _reception(
+    endpoint: Endpoint, parts: Parts
+) -> tuple[Callable[[web.Request], Any], Callable[[web.Request], Awaitable[Any]]]:
+    """How the body comes in, decoded: at once, or else ``_ARRIVING`` and to be awaited."""
+    decode = _decoding(endpoint)
+    raw = endpoint.raw_body
     expected = endpoint.content_type
     bytes_max = endpoint.body_bytes_max or parts.settings.body_bytes_max
     timeout_seconds = parts.settings.body_timeout_seconds
 
-    async def receive_raw(request: web.Request) -> bytes:
-        check_media_type(request.headers, expected)
-        return await read_body(request, bytes_max, timeout_seconds)
+    def at_once(request: web.Request) -> Any:
+        if raw or request.body_exists:
+            check_media_type(request.headers, expected)
+        body = read_ready(request, bytes_max)
+        return _ARRIVING if body is None else decode(body)
 
+    async def awaited(request: web.Request) -> Any:
+        return decode(await read_body(request, bytes_max, timeout_seconds))
+
+    if raw or endpoint.reads_body:
+        return at_once, awaited
+    return lambda request: None, awaited
+
+
+def _decoding(endpoint: Endpoint) -> Callable[[bytes], Any]:
+    """From the body's bytes to what the handler is given.
+
+    Where none is wanted, ``{}`` is as good as none, and anything else is refused: whoever sends it
+    believes that it does something.
+    """
     if endpoint.raw_body:
-        return receive_raw
-    if not endpoint.reads_body:
-        return None
+        return bytes
     type_ = endpoint.body or Nothing
     decode = body_decoder(type_)
     optional = may_be_empty(type_)
 
-    async def receive(request: web.Request) -> Any:
-        if not request.body_exists and optional:
-            return decode(b"{}")
-        if request.body_exists:
-            check_media_type(request.headers, expected)
-        body = await read_body(request, bytes_max, timeout_seconds)
+    def decode_or_empty(body: bytes) -> Any:
         if body:
             return decode(body)
         if optional:
             return decode(b"{}")
         raise MalformedRequest("A JSON body is wanted here.")
 
-    return receive
+    return decode_or_empty
 
 
 def _plain(endpoint: Endpoint) -> _Run:

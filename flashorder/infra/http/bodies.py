@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from flashorder.infra.http.problems import RequestTimeout
 from flashorder.kernel.errors import (
@@ -35,15 +35,16 @@ class ClientGone(ConnectionError):
     """The client left in the middle of its request: there is nobody to answer."""
 
 
-async def read_body(request: web.Request, bytes_max: int, timeout_seconds: float) -> bytes:
-    """The whole body. ``PayloadTooLarge``, ``RequestTimeout``, ``MalformedRequest``, ClientGone."""
+def read_ready(request: web.Request, bytes_max: int) -> bytes | None:
+    """The whole body if it has arrived, as nearly always: no timer, no waiting; else None.
+
+    Raises what ``read_body`` raises.
+    """
     content = request.content
+    if not content.is_eof():
+        return None
     try:
-        if content.is_eof():
-            # Everything has arrived, as nearly always: no timer, no waiting.
-            body = content.read_nowait()
-        else:
-            body = await _read_slowly(request, bytes_max, timeout_seconds)
+        body = content.read_nowait()
     except ConnectionError as error:
         raise ClientGone from error
     except web.RequestPayloadError as error:
@@ -51,6 +52,19 @@ async def read_body(request: web.Request, bytes_max: int, timeout_seconds: float
     if len(body) > bytes_max:
         raise _too_large(bytes_max)
     return body
+
+
+async def read_body(request: web.Request, bytes_max: int, timeout_seconds: float) -> bytes:
+    """The whole body. ``PayloadTooLarge``, ``RequestTimeout``, ``MalformedRequest``, ClientGone."""
+    body = read_ready(request, bytes_max)
+    if body is not None:
+        return body
+    try:
+        return await _read_slowly(request, bytes_max, timeout_seconds)
+    except ConnectionError as error:
+        raise ClientGone from error
+    except web.RequestPayloadError as error:
+        raise MalformedRequest("The body could not be read.") from error
 
 
 async def _read_slowly(request: web.Request, bytes_max: int, timeout_seconds: float) -> bytes:
@@ -71,13 +85,13 @@ async def _read_slowly(request: web.Request, bytes_max: int, timeout_seconds: fl
 
 def check_media_type(headers: Mapping[str, str], expected: str) -> None:
     """``UnsupportedMediaType`` unless the body is ``expected``, in UTF-8 and uncompressed."""
-    given = headers.get("Content-Type", "")
+    given = headers.get(hdrs.CONTENT_TYPE, "")
     if expected not in (given, "*/*"):
         essence, _, parameters = given.partition(";")
         charset = parameters.replace(" ", "").replace('"', "").lower()
         if essence.strip().lower() != expected or charset not in ("", "charset=utf-8"):
             raise UnsupportedMediaType(f"The body must be {expected}.")
-    if "Content-Encoding" in headers:
+    if hdrs.CONTENT_ENCODING in headers:
         raise UnsupportedMediaType("The body must not be compressed.")
 
 

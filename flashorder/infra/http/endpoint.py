@@ -105,6 +105,8 @@ class Endpoint:
     ``limit`` is counted per address beside the limits that every call has; calls may share one.
     ``operational`` calls are for whoever watches over the service: nothing limits them, and they
     answer whatever is away.
+    ``direct`` calls are found before the router is asked (``infra/http/direct.py``); their handlers
+    get a request without ``match_info``.
     """
 
     method: str
@@ -126,6 +128,7 @@ class Endpoint:
     headers: tuple[str, ...] = ()
     limit: RateLimit | None = None
     operational: bool = False
+    direct: bool = False
     description: str = ""
 
     @property

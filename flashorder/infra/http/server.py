@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 
 from flashorder.infra.http.connections import Connections, GuardedConnection
+from flashorder.infra.http.direct import DIRECT
 from flashorder.infra.open_files import connections_possible
 from flashorder.kernel.errors import Misconfigured
 from flashorder.settings import Settings
@@ -74,6 +75,8 @@ async def serve(
         server = runner.server
         assert server is not None, "set up a line above"
         _mark_complete_heads(server)
+        if DIRECT in app:
+            server.request_handler = app[DIRECT].in_front_of(server.request_handler)
 
         def connection() -> GuardedConnection:
             return GuardedConnection(
