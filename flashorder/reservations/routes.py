@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import uuid
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
-from flashorder.infra.http.endpoint import Call, Endpoint, MoneyBody, Reply, Role
+from flashorder.infra.http.answers import PRIVATE, Answer
+from flashorder.infra.http.endpoint import Call, Endpoint, MoneyBody, Role
+from flashorder.infra.http.idempotency import REPLAYED
 from flashorder.kernel.clock import rfc3339_from_ms
 from flashorder.kernel.errors import (
     Conflict,
@@ -26,7 +28,6 @@ from flashorder.reservations.service import Reservations
 from flashorder.sales.front import FrontSale
 
 QUANTITY_MAX = 1_000_000
-RETRY_AFTER_ACCEPTED = {"Retry-After": "1"}
 _due_text = lru_cache(maxsize=256)(rfc3339_from_ms)
 
 
@@ -55,7 +56,7 @@ class AcceptedBody(msgspec.Struct):
 def endpoints(reservations: Reservations) -> list[Endpoint]:
     """The call that buys."""
 
-    async def buy(call: Call) -> Reply:
+    async def buy(call: Call) -> Answer:
         body: PurchaseBody = call.body
         sale = await reservations.find_sale(call.path_id("sale_id"))
         assert call.idempotency_key is not None, "the endpoint demands it"
@@ -111,39 +112,55 @@ def _address(text: str | None) -> uuid.UUID | None:
     return address_id
 
 
-def answer_of(sale: FrontSale, purchase: Purchase, verdict: Verdict) -> Reply:
-    """The reply to an accepted or replayed purchase; a refusal is raised."""
+def answer_of(sale: FrontSale, purchase: Purchase, verdict: Verdict) -> Answer:
+    """The answer to an accepted or replayed purchase; a refusal is raised."""
     if verdict.code is ReserveCode.ACCEPTED:
-        order_id = purchase.prefix + purchase.token
         return _accepted(
-            sale, purchase, order_id, int(verdict.detail), verdict.now_ms + verdict.window_ms
+            sale,
+            purchase,
+            purchase.prefix + purchase.token,
+            int(verdict.detail),
+            verdict.now_ms + verdict.window_ms,
         )
     if verdict.code is ReserveCode.REPLAYED:
         assert isinstance(verdict.detail, bytes)
         record = PurchaseRecord.unpack(verdict.detail)
         order_id = record.prefix + purchase.token
-        reply = _accepted(sale, purchase, order_id, record.unit_price_amount, record.due_ms)
-        return Reply(reply.status, reply.body, {**reply.headers, "Idempotency-Replayed": "true"})
+        answer = _accepted(sale, purchase, order_id, record.unit_price_amount, record.due_ms)
+        answer.add_lines(REPLAYED)
+        return answer
     raise refusal(verdict)
 
 
 def _accepted(
     sale: FrontSale, purchase: Purchase, order_id: bytes, price: int, due_ms: int
-) -> Reply:
+) -> Answer:
+    """``AcceptedBody`` written by hand: a dictionary, its encoding and its headers cost 4 µs."""
     order_text = id_text(order_id)
-    currency = sale.currency
-    body: dict[str, Any] = {
-        "order_id": order_text,
-        "order_number": order_number(order_id),
-        "sale_id": id_text(sale.sale_id.bytes),
-        "sku": purchase.sku,
-        "quantity": purchase.quantity,
+    bought = _bought_text(sale.sale_id, purchase.sku, purchase.quantity, price, sale.currency)
+    body = (
+        f'{{"order_id":"{order_text}","order_number":"{order_number(order_id)}",{bought}'
+        f'"payment_due_at":"{_due_text(due_ms)}"}}'
+    )
+    return Answer(
+        202,
+        body.encode(),
+        lines=f"{PRIVATE}Location: /v1/orders/{order_text}\r\nRetry-After: 1\r\n",
+    )
+
+
+@lru_cache(maxsize=1024)
+def _bought_text(sale_id: uuid.UUID, sku: str, quantity: int, price: int, currency: str) -> str:
+    """The middle of the body, the same for everybody who buys the same."""
+    fields = {
+        "sale_id": str(sale_id),
+        "sku": sku,
+        "quantity": quantity,
         "unit_price": {"amount": price, "currency": currency},
-        "total": {"amount": price * purchase.quantity, "currency": currency},
+        "total": {"amount": price * quantity, "currency": currency},
         "status": "accepted",
-        "payment_due_at": _due_text(due_ms),
     }
-    return Reply(202, body, {"Location": f"/v1/orders/{order_text}", **RETRY_AFTER_ACCEPTED})
+    return msgspec.json.encode(fields)[1:-1].decode() + ","
 
 
 def refusal(verdict: Verdict) -> FlashorderError:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import uuid
+
+import msgspec
 import pytest
 
+from flashorder.infra.http.answers import Answer
+from flashorder.infra.http.endpoint import MoneyBody
 from flashorder.infra.http.problems import status_of
 from flashorder.kernel.errors import TooEarly
+from flashorder.kernel.identifiers import order_number
 from flashorder.reservations.records import PurchaseRecord, ReserveCode, Verdict
-from flashorder.reservations.routes import answer_of, refusal
+from flashorder.reservations.routes import AcceptedBody, answer_of, refusal
 from tests.reservations.front import a_purchase, a_sale
 
 REFUSALS = {
@@ -42,16 +48,42 @@ def test_too_early_says_when() -> None:
     assert error.retry_after_seconds == pytest.approx(90.5)
 
 
+def body_and_lines(answer: Answer) -> tuple[AcceptedBody, list[str]]:
+    return msgspec.json.decode(answer.content, type=AcceptedBody), answer.lines.split("\r\n")
+
+
 def test_an_acceptance_says_where_to_look_and_when() -> None:
     sale = a_sale()
     purchase = a_purchase(sale, quantity=2)
-    reply = answer_of(sale, purchase, Verdict(ReserveCode.ACCEPTED, 255, NOW_MS, 900_000))
-    assert reply.status == 202
-    assert reply.headers["Location"] == f"/v1/orders/{reply.body['order_id']}"
-    assert reply.headers["Retry-After"] == "1"
-    assert "Idempotency-Replayed" not in reply.headers
-    assert reply.body["total"] == {"amount": 510, "currency": "GBP"}
-    assert reply.body["payment_due_at"] == "2023-11-14T22:28:20.000Z"
+    answer = answer_of(sale, purchase, Verdict(ReserveCode.ACCEPTED, 255, NOW_MS, 900_000))
+    body, lines = body_and_lines(answer)
+    assert answer.status == 202
+    assert f"Location: /v1/orders/{body.order_id}" in lines
+    assert {"Retry-After: 1", "Cache-Control: no-store"} <= set(lines)
+    assert not any(line.startswith("Idempotency-Replayed") for line in lines)
+    assert body.total == MoneyBody(510, "GBP")
+    assert body.payment_due_at == "2023-11-14T22:28:20.000Z"
+
+
+@pytest.mark.parametrize("sku", ["85123A", 'a "quoted" \\ one', "тюльпан", "{0}%s\n"])
+def test_the_ready_made_body_is_what_an_encoder_would_write(sku: str) -> None:
+    sale = a_sale()
+    purchase = a_purchase(sale, quantity=2, sku=sku)
+    order_id = purchase.prefix + purchase.token
+    answer = answer_of(sale, purchase, Verdict(ReserveCode.ACCEPTED, 255, NOW_MS, 900_000))
+    assert answer.content == msgspec.json.encode(
+        AcceptedBody(
+            order_id=str(uuid.UUID(bytes=order_id)),
+            order_number=order_number(order_id),
+            sale_id=str(sale.sale_id),
+            sku=sku,
+            quantity=2,
+            unit_price=MoneyBody(255, "GBP"),
+            total=MoneyBody(510, "GBP"),
+            status="accepted",
+            payment_due_at="2023-11-14T22:28:20.000Z",
+        )
+    )
 
 
 def test_a_replay_is_the_first_answer_at_the_first_price() -> None:
@@ -61,8 +93,10 @@ def test_a_replay_is_the_first_answer_at_the_first_price() -> None:
         True, 1, b"\0\0\0\0\0\1", purchase.fingerprint, 2, 199, NOW_MS, purchase.sku
     )
     verdict = Verdict(ReserveCode.REPLAYED, first.pack(), NOW_MS + 5_000, 900_000)
-    reply = answer_of(sale, purchase, verdict)
-    assert (reply.status, reply.headers["Idempotency-Replayed"]) == (202, "true")
-    assert reply.body["order_id"].startswith("00000000-0001-")
-    assert reply.body["unit_price"]["amount"] == 199
-    assert reply.body["payment_due_at"] == "2023-11-14T22:13:20.000Z"
+    answer = answer_of(sale, purchase, verdict)
+    body, lines = body_and_lines(answer)
+    assert answer.status == 202
+    assert "Idempotency-Replayed: true" in lines
+    assert body.order_id.startswith("00000000-0001-")
+    assert body.unit_price.amount == 199
+    assert body.payment_due_at == "2023-11-14T22:13:20.000Z"
