@@ -23,6 +23,7 @@ from flashorder.infra.redis import keys
 from flashorder.infra.redis.connection import RETRY_AFTER_SECONDS, store_failures
 from flashorder.infra.redis.scripts import load_script
 from flashorder.kernel.errors import FlashorderError, Overloaded, StoreUnavailable
+from flashorder.reservations.packing import call_packed
 from flashorder.reservations.records import Purchase, ReserveCode, Verdict
 
 log = structlog.get_logger(__name__)
@@ -184,8 +185,8 @@ class Batcher:
         arguments = chain.from_iterable([purchase.arguments() for purchase, _ in group])
         try:
             with self._metrics.batch_seconds.time(), store_failures():
-                reply = await self._script(
-                    self._redis, script_keys, (generation, sale_id, *arguments)
+                reply = await call_packed(
+                    self._redis, self._script, script_keys, (generation, sale_id, *arguments)
                 )
         except StoreUnavailable as error:
             if isinstance(error.__cause__, OutOfMemoryError):
