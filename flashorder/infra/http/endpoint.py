@@ -48,10 +48,10 @@ class Caller:
     expires_at_unix: int
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One request, checked: ``body`` and ``query`` are instances of the endpoint's types."""
 
+    # A struct, because one is made for each request and a frozen dataclass costs half a µs.
     request: web.Request
     path: Mapping[str, str]
     body: Any = None
