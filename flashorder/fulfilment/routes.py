@@ -34,7 +34,14 @@ class ParcelBody(msgspec.Struct, forbid_unknown_fields=True):
 class ShipBody(msgspec.Struct, forbid_unknown_fields=True):
     """Who carries it; without ``parcels`` it is one box as heavy as the goods."""
 
-    carrier: Word
+    carrier: Annotated[
+        Word,
+        msgspec.Meta(
+            description="Name of a carrier of this deployment; it ships with `simulator`. The "
+            "refusal of an unknown one names those there are.",
+            examples=["simulator"],
+        ),
+    ]
     parcels: (
         Annotated[list[ParcelBody], msgspec.Meta(min_length=1, max_length=PARCELS_MAX)] | None
     ) = None

@@ -30,6 +30,12 @@ from flashorder.payments.views import (
 
 TAG = "payments"
 _OPERATORS = frozenset({Role.OPERATOR})
+_START = (
+    "The answer's `action` is what the buyer has to do next: open `action.url`. At the provider "
+    "`simulator` a program decides in the buyer's place: `POST {action.url}/decision` with "
+    '`{"decision": "approve"}` or `{"decision": "decline"}`, without a bearer token. What becomes '
+    "of the payment is told by the provider: read the order or its payments until it has moved on."
+)
 
 
 def endpoints(service: PaymentService) -> list[Endpoint]:
@@ -61,6 +67,7 @@ def endpoints(service: PaymentService) -> list[Endpoint]:
                 503: ("provider_unavailable",),
             },
             idempotent=True,
+            description=_START,
         ),
         Endpoint(
             "GET",

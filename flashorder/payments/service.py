@@ -99,9 +99,10 @@ class PaymentService:
         again: it is the same attempt).
         """
         if self._providers.find(provider_name) is None:
-            detail = f"choose one of {', '.join(self._providers.names)}"
+            known = ", ".join(self._providers.names)
+            detail = f"there is no such payment provider; known: {known}"
             raise InvalidInput(
-                "there is no such payment provider",
+                detail,
                 code="unknown_provider",
                 fields=(FieldError("/provider", "unknown_provider", detail),),
             )

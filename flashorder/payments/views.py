@@ -22,7 +22,14 @@ ProviderName = Annotated[str, msgspec.Meta(min_length=1, max_length=40, pattern=
 class PaymentStart(msgspec.Struct, forbid_unknown_fields=True):
     """How the buyer wants to pay; amount and currency are those of the order."""
 
-    provider: ProviderName
+    provider: Annotated[
+        ProviderName,
+        msgspec.Meta(
+            description="Name of a payment provider of this deployment; it ships with `simulator`. "
+            "The refusal of an unknown one names those there are.",
+            examples=["simulator"],
+        ),
+    ]
     method: (
         Annotated[str, msgspec.Meta(min_length=1, max_length=40, pattern=_NO_CONTROL)] | None
     ) = None

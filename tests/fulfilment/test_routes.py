@@ -15,6 +15,7 @@ from flashorder.fulfilment.routes import endpoints
 from flashorder.infra.http.application import build_application
 from flashorder.infra.http.endpoint import Role
 from flashorder.infra.http.idempotency import IdempotencyStore
+from flashorder.infra.http.openapi import openapi_document
 from flashorder.infra.http.tokens import Authenticator, TokenSigner
 from tests.fulfilment.conftest import House, SimulatorClient, listening
 from tests.fulfilment.test_tracking import on_its_way, sent
@@ -166,3 +167,10 @@ async def test_webhooks_are_verified_before_anything(house: House, client: Clien
     assert (await house.row(shipment_id))["status"] == "delivered"
     early = sent(house, "SIM-not-yet", TrackingStatus.IN_TRANSIT)
     assert (await client.call("POST", path, None, data=early[1], headers=early[0]))[0] == 200
+
+
+def test_the_document_names_a_carrier(house: House) -> None:
+    document = openapi_document(endpoints(house.service))
+    carrier = document["components"]["schemas"]["ShipBody"]["properties"]["carrier"]
+    assert carrier["examples"] == ["simulator"]
+    assert "carrier" in carrier["description"]

@@ -158,3 +158,12 @@ async def test_the_records_make_a_document(house: House) -> None:
         "order.cancelled",
         "order.refund_due",
     ]
+
+
+def test_the_document_tells_a_program_how_to_pay(house: House) -> None:
+    document = openapi_document(endpoints(house.service))
+    provider = document["components"]["schemas"]["PaymentStart"]["properties"]["provider"]
+    assert provider["examples"] == house.providers.names
+    assert "payment provider" in provider["description"]
+    call = document["paths"]["/v1/orders/{order_id}/payments"]["post"]
+    assert 'POST {action.url}/decision` with `{"decision": "approve"}' in call["description"]

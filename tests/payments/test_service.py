@@ -125,6 +125,7 @@ async def test_an_unknown_provider_is_refused(house: House) -> None:
     with pytest.raises(InvalidInput) as refusal:
         await house.service.start(order_id, buyer_id, "barter")
     assert refusal.value.code == "unknown_provider"
+    assert refusal.value.detail == "there is no such payment provider; known: simulator"
 
 
 async def test_an_accepted_order_is_waited_for(house: House, simulator: Simulator) -> None:
