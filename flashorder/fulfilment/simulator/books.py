@@ -18,20 +18,18 @@ import msgspec
 
 from flashorder.fulfilment.simulator.control import Control
 from flashorder.fulfilment.simulator.journeys import Journeys, Transaction, event_record
-from flashorder.kernel.errors import Conflict, InvalidInput, NotFound
+from flashorder.kernel.errors import Conflict, InvalidInput, Misconfigured, NotFound
 
 
 class Books:
-    """Labels, events and the webhooks that are still to be sent."""
+    """Labels, events and the webhooks that are still to be sent.
+
+    Raises ``Misconfigured`` when the file cannot be opened, or is damaged.
+    """
 
     def __init__(self, path: Path, chance: random.Random) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.row_factory = sqlite3.Row
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        schema = resources.files(__package__) / "schema.sql"
-        self._db.executescript(schema.read_text(encoding="utf-8"))
+        self._db = _opened(path)
         self.journeys = Journeys(self._db, chance)
 
     def close(self) -> None:
@@ -184,6 +182,39 @@ class Books:
             ),
         )
         self.journeys.say(label_id, "label_created", now_ms, control)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    schema = resources.files(__package__) / "schema.sql"
+    try:
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise Misconfigured(f"{path} cannot be opened: {error}") from None
+    try:
+        db.row_factory = sqlite3.Row
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        # Damage further in would come to light only with the label that it hits.
+        (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise _damaged(path, found)
+        db.executescript(schema.read_text(encoding="utf-8"))
+    except sqlite3.OperationalError as error:
+        db.close()
+        raise Misconfigured(f"{path} cannot be opened: {error}") from None
+    except sqlite3.DatabaseError as error:
+        db.close()
+        raise _damaged(path, str(error)) from None
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _damaged(path: Path, reason: str) -> Misconfigured:
+    return Misconfigured(
+        f"{path} is damaged ({reason}): move the file away, and the simulator begins anew"
+    )
 
 
 def _label(row: sqlite3.Row) -> dict[str, Any]:
