@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections import Counter as Counts
 from typing import Any
 
 import structlog
@@ -174,7 +175,7 @@ class ReconciliationService:
     def _tell(self, run: Reconciliation) -> None:
         self._metrics.record(run)
         for item in run.items:
-            if item.verdict in (Verdict.DRIFTING, Verdict.FRONT_MISSING):
+            if item.verdict is Verdict.DRIFTING:
                 log.error(
                     "stock_drift",
                     sale_id=str(item.reading.sale_id),
@@ -182,6 +183,14 @@ class ReconciliationService:
                     verdict=item.verdict,
                     drift_units=item.drift,
                 )
+        # The front loses a sale as a whole: a line for each of its items would say it no better.
+        lost = Counts(
+            item.reading.sale_id for item in run.items if item.verdict is Verdict.FRONT_MISSING
+        )
+        for sale_id, items in lost.items():
+            log.error(
+                "stock_drift", sale_id=str(sale_id), verdict=Verdict.FRONT_MISSING, items=items
+            )
 
 
 def _corrections(run: Reconciliation) -> list[Correction]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 
 import pytest
+from structlog.testing import capture_logs
 
 from flashorder.inventory.reconciliation.model import Verdict
 from flashorder.kernel.errors import InvalidState, NotFound
@@ -83,6 +84,23 @@ async def test_a_sale_that_the_front_lost_is_told(desk: Desk) -> None:
     await desk.pool.execute("UPDATE sales SET status = 'settled'")
     await desk.service.run(cause="test")
     assert desk.registry.get_sample_value("flashorder_front_missing_items") == 0
+
+
+async def test_a_lost_sale_is_one_line_in_the_log(desk: Desk) -> None:
+    await desk.pool.execute(
+        "INSERT INTO products (sku, name, unit_price_amount, currency) "
+        "VALUES ('OTHER', 'LANTERN', 255, 'GBP')"
+    )
+    await desk.pool.execute(
+        "INSERT INTO sale_items (sale_id, sku, unit_price_amount, per_buyer_limit, allotted) "
+        "VALUES ($1, 'OTHER', 255, 5, 10)",
+        desk.sale_id,
+    )
+    await desk.redis.delete(*desk.keys.all())
+    with capture_logs() as entries:
+        await desk.service.run(cause="test")
+    (told,) = [entry for entry in entries if entry["event"] == "stock_drift"]
+    assert (told["sale_id"], told["items"]) == (str(desk.sale_id), 2)
 
 
 async def test_another_generation_at_the_front_proves_nothing(desk: Desk) -> None:
