@@ -112,29 +112,32 @@ class Batcher:
         """Whether the store did not answer the last batch, and has not come back since."""
         return self._away
 
-    async def submit(self, purchase: Purchase) -> Verdict:
-        """The store's word on ``purchase``, after it has fsynced whatever it took."""
+    def submit(self, purchase: Purchase) -> asyncio.Future[Verdict]:
+        """The store's word on ``purchase``, after it has fsynced whatever it took.
+
+        No coroutine, because that would be one more to be resumed for each purchase.
+        """
+        answer: asyncio.Future[Verdict] = self._loop.create_future()
         if self._away or self._stopped:
             self._metrics.refused.labels("store_unavailable").inc()
-            raise StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS)
-        if len(self._queue) >= self._waiting_max:
+            answer.set_exception(StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS))
+        elif len(self._queue) >= self._waiting_max:
             self._metrics.refused.labels("overloaded").inc()
-            raise Overloaded(retry_after_seconds=RETRY_AFTER_SECONDS)
-        answer: asyncio.Future[Verdict] = self._loop.create_future()
-        self._queue.append((purchase, answer))
-        self._arrived.set()
-        return await answer
+            answer.set_exception(Overloaded(retry_after_seconds=RETRY_AFTER_SECONDS))
+        else:
+            self._queue.append((purchase, answer))
+            self._arrived.set()
+        return answer
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Fly batches until ``stopping`` is set and nothing waits; then refuse what comes."""
         stop = asyncio.ensure_future(stopping.wait())
+        stop.add_done_callback(lambda _: self._arrived.set())
         try:
             while not (stopping.is_set() and not self._queue):
                 if not self._queue:
                     self._arrived.clear()
-                    arrived = asyncio.ensure_future(self._arrived.wait())
-                    await asyncio.wait({stop, arrived}, return_when=asyncio.FIRST_COMPLETED)
-                    arrived.cancel()
+                    await self._arrived.wait()
                     # One turn of the loop: what the same wake-up brought goes along.
                     await asyncio.sleep(0)
                     continue

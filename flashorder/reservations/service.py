@@ -99,6 +99,8 @@ class Reservations:
             address_id=address,
         )
         verdict = await self._batchers[shard_of(buyer, len(self._batchers))].submit(purchase)
+        if verdict.code is ReserveCode.ACCEPTED:
+            return purchase, verdict
         if verdict.code is ReserveCode.KEY_REUSED:
             raise InvalidInput(
                 "this idempotency key belongs to another request", code="idempotency_key_reused"

@@ -104,8 +104,8 @@ async def test_too_many_waiting_is_refused_at_once(redis_url: str) -> None:
 async def test_a_buyer_who_left_does_not_disturb_the_others(redis_url: str) -> None:
     async with flying(redis_url) as (batcher, client):
         sale = await opened(client)
-        leaving = asyncio.create_task(batcher.submit(a_purchase(sale)))
-        staying = asyncio.create_task(batcher.submit(a_purchase(sale)))
+        leaving = asyncio.ensure_future(batcher.submit(a_purchase(sale)))
+        staying = asyncio.ensure_future(batcher.submit(a_purchase(sale)))
         await asyncio.sleep(0)
         leaving.cancel()
         assert (await staying).code is ReserveCode.ACCEPTED
@@ -160,7 +160,7 @@ async def test_a_store_that_died_is_told_at_once_and_used_again(stores: Breakabl
 async def test_nothing_is_left_waiting_at_the_end(redis_url: str) -> None:
     async with flying(redis_url, batch_max=1) as (batcher, client):
         sale = await opened(client)
-        waiting = [asyncio.create_task(batcher.submit(a_purchase(sale))) for _ in range(20)]
+        waiting = [asyncio.ensure_future(batcher.submit(a_purchase(sale))) for _ in range(20)]
         await asyncio.sleep(0)
     assert {(await each).code for each in waiting} == {ReserveCode.ACCEPTED}
     with pytest.raises(StoreUnavailable):
