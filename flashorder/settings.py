@@ -9,9 +9,11 @@ import hashlib
 import secrets
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from flashorder.kernel.errors import Misconfigured
@@ -20,12 +22,21 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
 
+REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
+REDIS_FORMS: Final = "redis://HOST:PORT/0, rediss://… with TLS, or unix:///PATH?db=0"
+DATABASE_SCHEMES: Final = ("postgresql", "postgres")
+DATABASE_FORMS: Final = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+
 
 class Settings(BaseSettings):
     """What is configurable. Defaults suit one machine that runs everything."""
 
     model_config = SettingsConfigDict(
-        env_prefix="FLASHORDER_", frozen=True, extra="ignore", env_ignore_empty=True
+        env_prefix="FLASHORDER_",
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        hide_input_in_errors=True,  # a URL holds a password
     )
 
     # -- where things are
@@ -130,6 +141,16 @@ class Settings(BaseSettings):
     log_level: str = "info"
     log_format: Annotated[str, Field(pattern="^(json|console)$")] = "json"
 
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url_is_one(cls, url: SecretStr | None) -> SecretStr | None:
+        return _checked_url(url, REDIS_SCHEMES, REDIS_FORMS)
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_url_is_one(cls, url: SecretStr | None) -> SecretStr | None:
+        return _checked_url(url, DATABASE_SCHEMES, DATABASE_FORMS)
+
     @cached_property
     def seed(self) -> bytes:
         """The 32 bytes that every key is derived from; the same in all roles of one deployment."""
@@ -163,6 +184,26 @@ class Settings(BaseSettings):
                 "which starts one"
             )
         return self.database_url.get_secret_value()
+
+
+def _checked_url(url: SecretStr | None, schemes: tuple[str, ...], forms: str) -> SecretStr | None:
+    """``url``, if a client can read it; the refusal tells the form wanted, never the URL."""
+    if url is not None and not _is_url(url.get_secret_value(), schemes):
+        raise PydanticCustomError("url", "not a URL of the form {forms}", {"forms": forms})
+    return url
+
+
+def _is_url(text: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(text)
+        # PostgreSQL's own form names several hosts, with a comma between them.
+        for host in parts.netloc.rpartition("@")[2].split(","):
+            _ = urlsplit(f"//{host}").port  # refuses what is no port
+    except ValueError:
+        return False
+    if parts.scheme == "unix":
+        return "unix" in schemes and bool(parts.path)
+    return parts.scheme in schemes and text.partition(":")[2].startswith("//")
 
 
 def _kept_seed(path: Path) -> bytes:

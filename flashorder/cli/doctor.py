@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from flashorder.cli.output import JsonOption, print_json
 from flashorder.cli.running import command_settings
 from flashorder.infra.findings import Finding, Level
-from flashorder.kernel.errors import Unavailable
+from flashorder.kernel.errors import Misconfigured, Unavailable
 from flashorder.settings import Settings
 
 _MASK = "••••"
@@ -86,7 +86,7 @@ async def _store(settings: Settings) -> list[Finding]:
 
     try:
         redis = connect_redis(settings.redis_url.get_secret_value())
-    except ValueError as error:
+    except Misconfigured as error:
         return [_wrong_url("store", "FLASHORDER_REDIS_URL", error)]
     try:
         findings = await check_store(redis)

@@ -18,7 +18,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from flashorder.kernel.errors import StoreUnavailable
+from flashorder.kernel.errors import Misconfigured, StoreUnavailable
 
 RETRY_AFTER_SECONDS = 1.0
 
@@ -33,16 +33,27 @@ def connect_redis(
 
     Nothing is retried below us: whether a lost answer may be asked for again is the caller's to
     know. Commands time out after ``timeout_seconds``; pass blocking reads a client of their own.
+    ``Misconfigured`` where an option in the URL has no value that the client knows.
     """
-    return Redis.from_url(
-        url,
-        decode_responses=False,
-        socket_timeout=timeout_seconds,
-        socket_connect_timeout=timeout_seconds,
-        retry=Retry(NoBackoff(), 0),
-        max_connections=connections_max,
-        protocol=3,
-    )
+    try:
+        return Redis.from_url(
+            url,
+            decode_responses=False,
+            socket_timeout=timeout_seconds,
+            socket_connect_timeout=timeout_seconds,
+            retry=Retry(NoBackoff(), 0),
+            max_connections=connections_max,
+            protocol=3,
+        )
+    except ValueError as error:
+        # Without its cause: that one may quote the URL, which has a password.
+        raise Misconfigured(f"FLASHORDER_REDIS_URL: {_wrong_part(error)}") from None
+
+
+def _wrong_part(error: ValueError) -> str:
+    """What the client says of an option that it cannot read: it names no more than that."""
+    said = str(error)
+    return said if said.startswith("Invalid value for") else "not a URL that the client can read"
 
 
 _WILL_NOT = ("MISCONF", "NOREPLICAS", "BUSY ", "UNKILLABLE", "LOADING", "TRYAGAIN")

@@ -1,0 +1,60 @@
+"""What the environment may say, and how it is told when it says something else."""
+
+from __future__ import annotations
+
+import pytest
+
+from flashorder.kernel.errors import Misconfigured
+from flashorder.settings import load_settings
+
+REDIS = "FLASHORDER_REDIS_URL"
+DATABASE = "FLASHORDER_DATABASE_URL"
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        (REDIS, "nonsense"),
+        (REDIS, "redis:nonsense"),
+        (REDIS, "redis://:hidden-word@127.0.0.1:notaport/0"),
+        (REDIS, "redis://:hidden-word/more@127.0.0.1:6379/0"),
+        (REDIS, "http://127.0.0.1"),
+        (REDIS, "valkey://127.0.0.1"),
+        (REDIS, "unix://"),
+        (DATABASE, "mysql://u:hidden-word@127.0.0.1/shop"),
+        (DATABASE, "nonsense"),
+        (DATABASE, "postgresql://u:hidden-word@127.0.0.1:notaport/shop"),
+        (DATABASE, "unix:///tmp/socket"),
+    ],
+)
+def test_what_is_no_url_of_a_store_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, url: str
+) -> None:
+    monkeypatch.setenv(name, url)
+    with pytest.raises(Misconfigured) as refused:
+        load_settings()
+    assert name in refused.value.detail
+    assert ("redis://" if name == REDIS else "postgresql://") in refused.value.detail
+    assert "hidden-word" not in refused.value.detail
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        (REDIS, "redis://store"),
+        (REDIS, "redis://user:word@[::1]:6379/2"),
+        (REDIS, "rediss://store.example:6380/0?ssl_cert_reqs=required"),
+        (REDIS, "unix://:word@/tmp/store.sock?db=0"),
+        (DATABASE, "postgres://app:word@db.example/shop?sslmode=require"),
+        (DATABASE, "postgresql://one:5432,two:5433/shop"),
+        (DATABASE, "postgresql:///shop?host=/tmp"),
+    ],
+)
+def test_every_form_that_the_clients_read_is_taken(
+    monkeypatch: pytest.MonkeyPatch, name: str, url: str
+) -> None:
+    monkeypatch.setenv(name, url)
+    settings = load_settings()
+    taken = settings.redis_url if name == REDIS else settings.database_url
+    assert taken is not None
+    assert taken.get_secret_value() == url
