@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from flashorder.accounts.model import AddressParts
 from flashorder.infra.embedded.data_folder import write_private
 from flashorder.infra.postgres.pool import Pool, connect_postgres, database_failures
 from flashorder.infra.postgres.sql import load_sql
@@ -25,6 +26,13 @@ PRODUCTS = 5
 UNITS_EACH = 200
 PER_BUYER_LIMIT = 2
 ACTOR = "demonstration"
+BUYER_ADDRESS = AddressParts(
+    recipient="Demonstration buyer",
+    line1="1 Example Street",
+    city="London",
+    postal_code="N1 9GU",
+    country="GB",
+)
 
 
 class Login(msgspec.Struct, frozen=True):
@@ -95,7 +103,7 @@ async def _ensure_logins(pool: Pool, settings: Settings) -> Logins:
     logins = kept or _new_logins("")
     try:
         try:
-            await accounts.create_account(
+            buyer = await accounts.create_account(
                 logins.buyer.email, logins.buyer.password, "Demonstration buyer", Role.SHOPPER
             )
             await accounts.create_account(
@@ -103,12 +111,14 @@ async def _ensure_logins(pool: Pool, settings: Settings) -> Logins:
             )
         except Conflict:  # a database that another data folder has shown before
             logins = _new_logins(f".{secrets.token_hex(3)}")
-            await accounts.create_account(
+            buyer = await accounts.create_account(
                 logins.buyer.email, logins.buyer.password, "Demonstration buyer", Role.SHOPPER
             )
             await accounts.create_account(
                 logins.operator.email, logins.operator.password, "Operator", Role.OPERATOR
             )
+        # Orders that name no address go to the buyer's newest: without one, nobody can ship them.
+        await accounts.add_address(buyer.account_id, BUYER_ADDRESS)
     finally:
         accounts.close()
     write_private(path, msgspec.json.encode(logins))

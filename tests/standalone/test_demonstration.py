@@ -28,6 +28,15 @@ async def test_it_is_made_once_and_found_again(settings: Settings) -> None:
     assert first.sku.encode() in stock
 
 
+async def test_its_buyer_has_an_address_to_ship_to(settings: Settings) -> None:
+    demonstration = await prepare_demonstration(settings)
+    await prepare_demonstration(settings)
+    pool = await connect_postgres(settings.required_database_url(), connections_max=1)
+    rows = await pool.fetch("SELECT email, country FROM addresses JOIN accounts USING (account_id)")
+    await pool.close()
+    assert [tuple(row) for row in rows] == [(demonstration.logins.buyer.email, "GB")]
+
+
 async def test_a_new_sale_follows_one_that_has_ended(settings: Settings) -> None:
     first = await prepare_demonstration(settings)
     pool = await connect_postgres(settings.required_database_url(), connections_max=1)
