@@ -102,3 +102,65 @@ def test_tokens_can_be_piped(flashorder: CommandLine) -> None:
     run = flashorder("tokens", "issue", "--count", "3", "--role", "operator", "--out", "-")
     assert run.returncode == 0, run.stderr
     assert len(run.stdout.split()) == 3
+
+
+def test_a_role_that_is_none_leaves_the_file_as_it_was(flashorder: CommandLine) -> None:
+    out = flashorder.folder / "tokens.txt"
+    out.write_text("kept")
+    run = flashorder("tokens", "issue", "--role", "typo", "--out", str(out))
+    assert run.returncode == 2
+    assert out.read_text() == "kept"
+
+
+def test_tokens_that_cannot_be_made_leave_the_file_as_it_was(flashorder: CommandLine) -> None:
+    out = flashorder.folder / "tokens" / "kept.txt"
+    out.parent.mkdir()
+    out.write_text("kept")
+    away = "postgresql://127.0.0.1:1/none"
+    run = flashorder("tokens", "issue", "--out", str(out), FLASHORDER_DATABASE_URL=away)
+    assert run.returncode == 3
+    assert out.read_text() == "kept"
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_a_file_that_others_could_read_is_closed_to_them(flashorder: CommandLine) -> None:
+    out = flashorder.folder / "tokens.txt"
+    out.touch(mode=0o644)
+    out.chmod(0o644)
+    assert flashorder("tokens", "issue", "--out", str(out)).returncode == 0
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    assert out.read_text()
+
+
+def test_a_folder_that_is_not_there_is_a_line(flashorder: CommandLine) -> None:
+    run = flashorder("tokens", "issue", "--out", "/nonexistent/tokens")
+    assert run.returncode == 2
+    assert len(run.stderr.splitlines()) == 1
+    assert "/nonexistent/" in run.stderr
+    assert "No such file" in run.stderr
+
+
+def test_piped_tokens_are_json_where_it_is_asked_for(flashorder: CommandLine) -> None:
+    run = flashorder("tokens", "issue", "--count", "3", "--out", "-", "--json")
+    assert run.returncode == 0, run.stderr
+    assert len({json.loads(line)["token"] for line in run.stdout.splitlines()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "code", "said"),
+    [
+        ((*ADA, "--role", "king"), 2, "invalid_input", "--role"),
+        (("accounts", "create"), 2, "wrong_use", "--email"),
+        (("tokens", "issue", "--out", "/nonexistent/tokens"), 2, "os_error", "/nonexistent/"),
+        (("verify", "--settle-seconds", "0"), 3, "store_unavailable", "store"),
+    ],
+)
+def test_programs_are_told_in_json_what_went_wrong(
+    flashorder: CommandLine, arguments: tuple[str, ...], exit_code: int, code: str, said: str
+) -> None:
+    run = flashorder(*arguments, "--json")
+    assert run.returncode == exit_code
+    error = json.loads(run.stderr.splitlines()[-1])["error"]
+    assert error["code"] == code
+    assert said in error["detail"]
+    assert run.stdout == ""
