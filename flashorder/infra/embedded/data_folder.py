@@ -28,6 +28,7 @@ from typing import Self
 import msgspec
 
 from flashorder.infra.embedded.errors import (
+    DatabaseFilesMissing,
     DatabaseVersionMismatch,
     DataFolderInUse,
     DataFolderUnusable,
@@ -154,7 +155,7 @@ class DataFolder:
     def database_major(self) -> int | None:
         """Major version of the database kept here, or None where there is none yet.
 
-        Raises ``DataFolderUnusable`` for a folder that no complete initdb of ours made.
+        Raises ``DatabaseFilesMissing`` for a folder that no complete initdb of ours made.
         """
         if not self.database_folder.exists():
             return None
@@ -162,9 +163,15 @@ class DataFolder:
         try:
             return int(version_file.read_text(encoding="ascii"))
         except (OSError, ValueError) as error:
-            raise DataFolderUnusable(
-                self.database_folder, "it is not a database folder of ours (PG_VERSION is missing)"
-            ) from error
+            raise DatabaseFilesMissing(self.database_folder, "cluster/PG_VERSION") from error
+
+    def has_lost_its_database(self) -> bool:
+        """Whether a database was kept here, is gone, and the store still has data."""
+        return (
+            self.endpoints().database_port is not None
+            and not self.database_folder.exists()
+            and any(self.store_folder.glob("appendonlydir/*"))
+        )
 
     def require_database_major(self, server_major: int) -> None:
         """Raises ``DatabaseVersionMismatch`` where the files are of another major version."""

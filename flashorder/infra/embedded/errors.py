@@ -25,13 +25,21 @@ class ServerBinaryMissing(EmbeddedServerError):
 
 
 class ServerStartFailed(EmbeddedServerError):
-    """The server ended, or did not answer before the deadline, while it was starting."""
+    """The server ended, or did not answer before the deadline, while it was starting.
 
-    def __init__(self, server: str, reason: str, log_file: Path, log_tail: str) -> None:
+    ``way_out`` is a sentence for whoever cannot mend what the server complains of, or empty.
+    """
+
+    def __init__(
+        self, server: str, reason: str, log_file: Path, log_tail: str, way_out: str = ""
+    ) -> None:
         self.server = server
         self.reason = reason
         self.log_tail = log_tail
-        super().__init__(f"{server} did not start: {reason}. Last lines of {log_file}:\n{log_tail}")
+        super().__init__(
+            f"{server} did not start: {reason}. Last lines of {log_file}:\n{log_tail}"
+            + (f"\n{way_out}" if way_out else "")
+        )
 
 
 class PortTaken(EmbeddedServerError):
@@ -60,11 +68,24 @@ class DataFolderInUse(EmbeddedServerError):
 class DataFolderUnusable(EmbeddedServerError):
     """The data folder cannot be written, or holds something that is not ours."""
 
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        reason: str,
+        way_out: str = "Name another folder in FLASHORDER_DATA_DIR.",
+    ) -> None:
         self.path = path
+        super().__init__(f"The data folder {path} cannot be used: {reason}. {way_out}")
+
+
+class DatabaseFilesMissing(DataFolderUnusable):
+    """``postgres/`` of the data folder is there, and lacks what makes it a database of ours."""
+
+    def __init__(self, database_folder: Path, file: str) -> None:
         super().__init__(
-            f"The data folder {path} cannot be used: {reason}. "
-            "Name another folder in FLASHORDER_DATA_DIR."
+            database_folder,
+            f"it is not a database folder of ours ({file} is missing)",
+            restore_or_begin_anew(database_folder),
         )
 
 
@@ -91,3 +112,14 @@ class ServerStopFailed(EmbeddedServerError):
             f"A former server still works in {folder} (pid {', '.join(map(str, pids))}) "
             "and does not end. End it by hand, then start again."
         )
+
+
+def restore_or_begin_anew(database_folder: Path) -> str:
+    """What to do about a database whose files are damaged.
+
+    The whole data folder goes: a store that is kept would remember orders that no book knows.
+    """
+    return (
+        f"Restore {database_folder} from a copy, or move {database_folder.parent} away to begin "
+        "anew, or name another folder in FLASHORDER_DATA_DIR."
+    )

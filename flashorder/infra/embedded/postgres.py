@@ -11,6 +11,7 @@ import asyncpg
 from flashorder.infra.embedded.binaries import DatabaseBinaries, find_database_binaries
 from flashorder.infra.embedded.cluster import disown_stale_pid_file, make_cluster
 from flashorder.infra.embedded.data_folder import DataFolder
+from flashorder.infra.embedded.errors import DatabaseFilesMissing, restore_or_begin_anew
 from flashorder.infra.embedded.leftovers import end_leftovers
 from flashorder.infra.embedded.ports import LOOPBACK
 from flashorder.infra.embedded.process import ServerCommand
@@ -83,7 +84,10 @@ class EmbeddedDatabase(EmbeddedServer):
     async def _command(self, port: int) -> ServerCommand:
         assert self.binaries is not None
         folder = self._folder.database_folder
-        self._password = (folder / "password").read_text(encoding="ascii").strip()
+        try:
+            self._password = (folder / "password").read_text(encoding="ascii").strip()
+        except FileNotFoundError as error:
+            raise DatabaseFilesMissing(folder, "password") from error
         program = self.binaries.postgres.path
         run_as = await choose_run_as(program, self._cluster)
         settings = self.settings | {
@@ -106,6 +110,7 @@ class EmbeddedDatabase(EmbeddedServer):
             pid_file=folder / "postgres.pid",
             stop_signal=signal.SIGINT,
             run_as=run_as,
+            way_out=f"If its files are damaged: {restore_or_begin_anew(folder)}",
         )
 
     def _free_socket_folder(self, run_as: RunAs) -> Path:

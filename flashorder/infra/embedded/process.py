@@ -32,6 +32,7 @@ class ServerCommand:
     """What to run, and how to ask it to stop.
 
     ``folder`` is the working directory, and the mark by which a leftover is found again.
+    ``way_out`` is what a person is told below the server's last words when it does not start.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ServerCommand:
     stop_signal: signal.Signals
     run_as: RunAs = RunAs.SELF
     pid_file: Path | None = None
+    way_out: str = ""
 
 
 class ServerProcess:
@@ -102,7 +104,11 @@ class ServerProcess:
     def start_failure(self, reason: str) -> ServerStartFailed:
         """The error for this start, with what the server said in its log."""
         return ServerStartFailed(
-            self.command.name, reason, self.command.log_file, self.log_of_this_start()
+            self.command.name,
+            reason,
+            self.command.log_file,
+            self.log_of_this_start(),
+            self.command.way_out,
         )
 
     def log_of_this_start(self) -> str:

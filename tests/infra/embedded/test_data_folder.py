@@ -117,6 +117,7 @@ def test_a_database_of_another_major_version_is_refused(folder: DataFolder) -> N
 def test_a_folder_that_initdb_did_not_make_is_left_alone(folder: DataFolder) -> None:
     folder.database_folder.mkdir()
     (folder.database_folder / "thesis.txt").touch()
-    with pytest.raises(DataFolderUnusable, match="not a database folder of ours"):
+    with pytest.raises(DataFolderUnusable, match="not a database folder of ours") as told:
         folder.database_major()
+    assert f"move {folder.path} away to begin anew" in str(told.value)
     assert (folder.database_folder / "thesis.txt").exists()

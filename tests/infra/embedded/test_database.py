@@ -15,6 +15,7 @@ import pytest
 from flashorder.infra.embedded import DataFolder, EmbeddedDatabase
 from flashorder.infra.embedded.errors import (
     DatabaseVersionMismatch,
+    EmbeddedServerError,
     PortTaken,
     ServerStartFailed,
 )
@@ -101,6 +102,18 @@ async def test_a_half_made_cluster_is_made_anew(folder: DataFolder) -> None:
     async with hasty(folder) as database:
         assert await asked(database.url, "SELECT 1") == 1
     assert not folder.unfinished_database_folder.exists()
+
+
+@pytest.mark.parametrize("lost", ["cluster/global", "cluster/PG_VERSION", "password"])
+async def test_a_damaged_database_is_told_with_the_way_out(folder: DataFolder, lost: str) -> None:
+    async with hasty(folder):
+        pass
+    victim = folder.database_folder / lost
+    victim.rename(folder.path / "elsewhere")
+    with pytest.raises(EmbeddedServerError) as told:
+        await hasty(folder).start()
+    assert f"move {folder.path} away to begin anew" in str(told.value)
+    assert f"Restore {folder.database_folder}" in str(told.value)
 
 
 async def test_files_of_another_major_version_are_left_alone(folder: DataFolder) -> None:
