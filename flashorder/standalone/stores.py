@@ -31,6 +31,7 @@ class Stores:
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
+        self._folder = folder
         self._console = console
         self._changed = changed
         self._store = None if settings.redis_url else EmbeddedStore(folder)
@@ -38,6 +39,11 @@ class Stores:
         self._stopping = asyncio.Event()
         self._keepers: list[asyncio.Task[None]] = []
         self._stop: asyncio.Task[None] | None = None
+
+    @property
+    def store_is_ours(self) -> bool:
+        """Whether the store is the embedded one, which nobody else works with."""
+        return self._store is not None
 
     @property
     def redis_url(self) -> str:
@@ -69,6 +75,8 @@ class Stores:
             self._console.say(
                 DATABASE, "FLASHORDER_DATABASE_URL is not set: starting a database of our own"
             )
+        if self._store is not None and self._database is not None:
+            self._tell_of_lost_books()
         servers = [each for each in (self._store, self._database) if each is not None]
         await asyncio.gather(*(server.start() for server in servers))
         names = [name for name, pid in self.pids().items() if pid is not None]
@@ -90,6 +98,17 @@ class Stores:
         """A stop that is under way ends the servers at once."""
         if self._stop is not None:
             self._stop.cancel()
+
+    def _tell_of_lost_books(self) -> None:
+        """Said once, for the start makes a new database in the place of the lost one."""
+        if self._folder.has_lost_its_database():
+            self._console.say(
+                DATABASE,
+                f"{self._folder.database_folder} is gone, and with it every account, sale and "
+                "order; the store still has its sales. An empty database is made now, and "
+                "`flashorder verify` will not hold. Way out: stop, then put back the folder from "
+                f"a copy, or move {self._folder.path} away to begin anew",
+            )
 
     async def _stop_servers(self) -> None:
         for keeper in self._keepers:
