@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import uuid
 from collections import Counter, deque
@@ -13,13 +14,15 @@ import gevent
 from locust import FastHttpUser, task
 from locust.exception import StopUser
 
+from loadtest.pauses import pause_seconds, retry_after_seconds
+
 RETRIED = frozenset({0, 425, 429, 500, 502, 503, 504})
 SHED = frozenset({425, 429})
 """Answered on purpose: asked again, not counted as a failure."""
 ENDED = frozenset({"shipped", "completed", "cancelled"})
 BACKOFF_SECONDS_MIN = 0.05
 BACKOFF_SECONDS_MAX = 2.0
-RETRY_AFTER_SECONDS_MAX = 5.0
+IMPATIENT_SECONDS_MAX = 5.0
 ATTEMPTS_MAX = 30
 WATCHES_MAX = 30
 
@@ -50,6 +53,9 @@ class Visitor(FastHttpUser):
     abstract = True
     connection_timeout = 10.0
     network_timeout = 15.0
+    patience_seconds = math.inf
+    """So much of a Retry-After is heeded."""
+    chance = random.Random()
 
     def on_start(self) -> None:
         """A visitor is a buyer of its own."""
@@ -128,7 +134,7 @@ class Visitor(FastHttpUser):
     ) -> tuple[int, dict[str, Any]] | None:
         """An answer that stands; asked again with the same key while the service is busy or away.
 
-        Waits as long as Retry-After says, with jitter, else exponentially longer.
+        Waits as long as Retry-After says, or a little longer, else exponentially longer.
         """
         headers = {"Authorization": f"Bearer {self.token}"} if bearer else {}
         if key is not None:
@@ -138,14 +144,17 @@ class Visitor(FastHttpUser):
             with self.rest_call(method, path, name, body, headers) as response:
                 status = response.status_code
                 content = _content(response)
-                asked = _seconds(response.headers)
+                asked = retry_after_seconds(response.headers)
                 if status not in RETRIED:
                     response.success()  # a refusal is an answer
                     return status, content
                 if status in SHED:
                     response.success()
-            wait_seconds = max(backoff_seconds, min(asked, RETRY_AFTER_SECONDS_MAX))
-            gevent.sleep(wait_seconds * random.uniform(0.5, 1.5))
+            gevent.sleep(
+                pause_seconds(
+                    backoff_seconds, asked, self.chance, patience_seconds=self.patience_seconds
+                )
+            )
             backoff_seconds = min(BACKOFF_SECONDS_MAX, backoff_seconds * 2)
         STAGE.outcomes["gave up"] += 1
         return None
@@ -195,9 +204,10 @@ class Shopper(Visitor):
 
 
 class Impatient(Visitor):
-    """Clicks twice with the same key, and gives up early."""
+    """Clicks twice with the same key, asks again too soon, and gives up early."""
 
     weight = 1
+    patience_seconds = IMPATIENT_SECONDS_MAX
 
     def journey(self) -> None:
         """Two clicks at once are one order; whoever is kept waiting leaves."""
@@ -243,10 +253,3 @@ def _content(response: Any) -> dict[str, Any]:
     except ValueError:
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _seconds(headers: Any) -> float:
-    try:
-        return float((headers or {}).get("Retry-After") or 0)
-    except ValueError:
-        return 0.0

@@ -13,12 +13,13 @@ from typing import Any
 
 import aiohttp
 
+from loadtest.pauses import pause_seconds, retry_after_seconds
+
 RETRIED = frozenset({425, 429, 500, 502, 503, 504})
 SOLD_OUT = frozenset({"sold_out", "sale_ended"})
 ENDED = frozenset({"completed", "cancelled"})
 BACKOFF_SECONDS_MIN = 0.05
 BACKOFF_SECONDS_MAX = 1.0
-RETRY_AFTER_SECONDS_MAX = 3.0
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=15, sock_connect=5)
 
 
@@ -222,7 +223,7 @@ class Shopper:
         backoff_seconds = BACKOFF_SECONDS_MIN
         while not self._shop.over:
             began = time.monotonic()
-            wait_seconds = backoff_seconds
+            asked_seconds = 0.0
             try:
                 async with self._shop.session.request(
                     method, url, json=body, headers=headers, timeout=REQUEST_TIMEOUT
@@ -233,10 +234,10 @@ class Shopper:
                             latencies.append(time.monotonic() - began)
                         return response.status, content or {}
                     self.visit.retries[str((content or {}).get("code", response.status))] += 1
-                    asked = float(response.headers.get("Retry-After", "0"))
-                    wait_seconds = max(wait_seconds, min(asked, RETRY_AFTER_SECONDS_MAX))
+                    asked_seconds = retry_after_seconds(response.headers)
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 self.visit.retries[type(error).__name__] += 1
-            await asyncio.sleep(wait_seconds * self._chance.uniform(0.5, 1.5))
+            wait_seconds = pause_seconds(backoff_seconds, asked_seconds, self._chance)
+            await asyncio.sleep(min(wait_seconds, max(0.0, self._shop.closing - time.monotonic())))
             backoff_seconds = min(BACKOFF_SECONDS_MAX, backoff_seconds * 2)
         return None
