@@ -14,13 +14,14 @@ import typer
 from flashorder.cli.output import JsonOption, print_json, print_record, print_table
 from flashorder.cli.running import command_settings
 from flashorder.kernel.clock import parse_duration, parse_rfc3339, rfc3339, utc_now
-from flashorder.kernel.errors import InvalidInput
+from flashorder.kernel.errors import InvalidInput, NotFound
 from flashorder.kernel.identifiers import new_id, parse_id
 from flashorder.kernel.money import Money
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from flashorder.inventory.model import Product
     from flashorder.inventory.products import Products
     from flashorder.sales.front import SaleFront
     from flashorder.sales.model import DraftItem, Sale
@@ -178,15 +179,23 @@ async def _create(
 ) -> Sale:
     from flashorder.sales.model import DraftItem, SaleDraft  # noqa: PLC0415
 
+    products = [await _product(desk, sku) for sku, _, _ in parts]
     if currency is None:
-        currency = (await desk.products.get(parts[0][0])).unit_price.currency
+        currency = products[0].unit_price.currency
     items: tuple[DraftItem, ...] = tuple(
-        DraftItem(sku, units, Money.from_decimal(amount, currency), per_buyer_limit)
+        DraftItem(sku, units, Money.from_person(amount, currency), per_buyer_limit)
         for sku, units, amount in parts
     )
     draft = SaleDraft(title, starts_at, ends_at, items, payment_window_seconds)
     sale = await desk.sales.create(draft, actor=ACTOR)
     return await desk.sales.open(sale.sale_id) if live else sale
+
+
+async def _product(desk: Desk, sku: str) -> Product:
+    try:
+        return await desk.products.get(sku)
+    except NotFound as error:
+        raise NotFound(f"--item {sku}: {error.detail}", code=error.code) from None
 
 
 def _run(work: Callable[[Desk], Awaitable[Any]]) -> Any:
@@ -244,10 +253,14 @@ def print_sale(record: dict[str, Any], *, as_json: bool) -> None:
         print_json(record)
         return
     items = record.pop("items")
-    print_record(record, as_json=False)
+    print_record({name: _spoken(value) for name, value in record.items()}, as_json=False)
     columns = ["sku", "name", "unit_price", "per_buyer_limit", "allotted", "committed"]
     columns += ["remaining"] if "remaining" in items[0] else []
     print_table([{**item, "unit_price": Money(**item["unit_price"])} for item in items], columns)
+
+
+def _spoken(value: Any) -> Any:
+    return ("no", "yes")[value] if isinstance(value, bool) else value
 
 
 def sale_record(sale: Sale) -> dict[str, Any]:

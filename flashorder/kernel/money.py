@@ -56,14 +56,28 @@ class Money:
     @classmethod
     def from_decimal(cls, text: str, currency: str) -> Money:
         """Read ``"19.99"`` in major units; rounds half to even at the currency's exponent."""
-        try:
-            units = Decimal(text).scaleb(exponent(currency))
-        except InvalidOperation:
-            raise InvalidInput(f"{text!r} is not an amount of money") from None
-        if not units.is_finite():
-            raise InvalidInput(f"{text!r} is not an amount of money")
+        units = _minor_units(text, currency)
         return cls(int(units.to_integral_value(ROUND_HALF_EVEN)), currency)
+
+    @classmethod
+    def from_person(cls, text: str, currency: str) -> Money:
+        """Read ``"19.99"`` as a person means it: more digits than the currency has are refused."""
+        units = _minor_units(text, currency)
+        if units != units.to_integral_value():
+            digits = exponent(currency) or "no"
+            raise InvalidInput(f"{text!r} is finer than {currency}, which has {digits} decimals")
+        return cls(int(units), currency)
 
     def _same_currency(self, other: Money) -> None:
         if other.currency != self.currency:
             raise InvalidInput(f"cannot combine {self.currency} with {other.currency}")
+
+
+def _minor_units(text: str, currency: str) -> Decimal:
+    try:
+        units = Decimal(text).scaleb(exponent(currency))
+    except InvalidOperation:
+        raise InvalidInput(f"{text!r} is not an amount of money") from None
+    if not units.is_finite():
+        raise InvalidInput(f"{text!r} is not an amount of money")
+    return units

@@ -120,6 +120,24 @@ async def test_people_read_tables(run: Run) -> None:
     assert "draft" in created.stdout
     listed = await run("sale", "list")
     assert listed.exit_code == 0
+    fields = dict(line.split(maxsplit=1) for line in created.stdout.splitlines()[:8])
+    shown = await run("sale", "status", fields["sale_id"])
+    assert "at_front                no" in shown.stdout
+    assert "True" not in shown.stdout + created.stdout
+    assert "False" not in shown.stdout + created.stdout
+
+
+async def test_what_cannot_be_sold_is_named_and_a_price_is_not_rounded(run: Run) -> None:
+    assert (await run("catalog", "import")).exit_code == 0
+    draft = ("sale", "create", "--title", "T", "--per-buyer-limit", "1", "--item", "85123A=1@1")
+    for currency in ((), ("--currency", "GBP")):
+        unknown = await run(*draft, "--item", "NONE=1@1", *currency)
+        assert isinstance(unknown.exception, NotFound)
+        assert "--item NONE" in unknown.exception.detail
+    finer = await run(*draft, "--item", "22423=10@1.999")
+    assert isinstance(finer.exception, InvalidInput)
+    assert "1.999" in finer.exception.detail
+    assert said(await run("sale", "list", "--json"))["items"] == []
 
 
 @pytest.mark.parametrize(

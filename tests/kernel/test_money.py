@@ -29,6 +29,24 @@ def test_major_units_are_read_at_the_currency_s_exponent(
 def test_what_is_no_amount_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
         Money.from_decimal(text, "GBP")
+    with pytest.raises(InvalidInput):
+        Money.from_person(text, "GBP")
+
+
+@pytest.mark.parametrize(
+    ("text", "currency", "amount"),
+    [("1.99", "GBP", 199), ("2", "GBP", 200), ("1.990", "GBP", 199), ("1.234", "KWD", 1234)],
+)
+def test_what_a_person_writes_is_read_as_it_stands(text: str, currency: str, amount: int) -> None:
+    assert Money.from_person(text, currency) == Money(amount, currency)
+
+
+@pytest.mark.parametrize(
+    ("text", "currency"), [("1.999", "GBP"), ("1.5", "JPY"), ("0.001", "GBP"), ("1.2345", "KWD")]
+)
+def test_what_a_person_writes_is_not_rounded(text: str, currency: str) -> None:
+    with pytest.raises(InvalidInput, match="finer than"):
+        Money.from_person(text, currency)
 
 
 @pytest.mark.parametrize("currency", ["", "gbp", "GB", "GBPX", "£££"])
