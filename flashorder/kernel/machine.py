@@ -40,8 +40,10 @@ class Machine(Generic[S]):
 
     def check(self, source: S, target: S) -> None:
         """Raise ``InvalidState`` unless ``source`` may turn into ``target``."""
+        if source == target and not self.permits(source, target):
+            raise InvalidState(f"the {self.name} is {source} already")
         if not self.permits(source, target):
-            raise InvalidState(f"a {self.name} that is {source} cannot become {target}")
+            raise InvalidState(f"the {self.name} is {source} and cannot become {target}")
 
     def terminal(self) -> frozenset[S]:
         """The states that nothing leaves."""
