@@ -10,7 +10,7 @@ _NO_EVENT_WAITS = """NOT EXISTS (
 INVARIANTS: list[Invariant] = [
     Invariant(
         "payments_one_keeps_the_order",
-        "At most one captured payment of an order is neither refunded nor on its way back.",
+        "at most one captured payment of an order is neither refunded nor on its way back",
         f"""
         SELECT order_id, count(*) AS captures FROM payments
         WHERE status = 'captured' AND refunded_amount < amount AND {_NO_EVENT_WAITS}
@@ -19,7 +19,7 @@ INVARIANTS: list[Invariant] = [
     ),
     Invariant(
         "refunds_within_capture",
-        "What is refunded is what the refunds say, and not more than was captured.",
+        "what is refunded is what the refunds say, and not more than was captured",
         """
         SELECT payments.payment_id, payments.refunded_amount, sum(refunds.amount) AS refunds
         FROM payments LEFT JOIN refunds
@@ -31,7 +31,7 @@ INVARIANTS: list[Invariant] = [
     ),
     Invariant(
         "cancelled_orders_keep_no_money",
-        "A captured payment of a cancelled order is refunded, or its refund is pending.",
+        "a captured payment of a cancelled order is refunded, or its refund is pending",
         f"""
         SELECT payments.payment_id, payments.order_id FROM payments JOIN orders USING (order_id)
         WHERE orders.status = 'cancelled' AND payments.status = 'captured'
@@ -40,7 +40,7 @@ INVARIANTS: list[Invariant] = [
     ),
     Invariant(
         "captures_of_another_amount_go_back",
-        "Captured money that is not what its order costs is refunded, or its refund is pending.",
+        "captured money that is not what its order costs is refunded, or its refund is pending",
         f"""
         SELECT payments.payment_id, payments.order_id FROM payments JOIN orders USING (order_id)
         WHERE payments.status = 'captured' AND payments.refunded_amount < payments.amount
@@ -50,7 +50,7 @@ INVARIANTS: list[Invariant] = [
     ),
     Invariant(
         "captures_reach_their_order",
-        "An order that a captured payment keeps does not wait to be paid.",
+        "an order that a captured payment keeps does not wait to be paid",
         f"""
         SELECT payments.payment_id, payments.order_id FROM payments JOIN orders USING (order_id)
         WHERE orders.status = 'pending_payment' AND payments.keeps_order AND {_NO_EVENT_WAITS}
@@ -58,7 +58,7 @@ INVARIANTS: list[Invariant] = [
     ),
     Invariant(
         "payments_are_of_the_orders_buyer",
-        "A payment has an order, and is its buyer's; it asks, and keeps it, in its currency.",
+        "a payment has an order, and is its buyer's; it asks, and keeps it, in its currency",
         """
         SELECT payments.payment_id, payments.order_id
         FROM payments LEFT JOIN orders USING (order_id)
@@ -69,7 +69,7 @@ INVARIANTS: list[Invariant] = [
     ),
     Invariant(
         "refunds_are_of_their_payment",
-        "A refund names the order of its payment, and its currency.",
+        "a refund names the order of its payment, and its currency",
         """
         SELECT refunds.refund_id, refunds.payment_id FROM refunds JOIN payments USING (payment_id)
         WHERE (refunds.order_id, refunds.currency) <> (payments.order_id, payments.currency)
@@ -77,7 +77,7 @@ INVARIANTS: list[Invariant] = [
     ),
     Invariant(
         "a_kept_order_has_money_left",
-        "A payment that keeps its order is not refunded as a whole.",
+        "a payment that keeps its order is not refunded as a whole",
         """
         SELECT payment_id, order_id FROM payments
         WHERE keeps_order AND amount > 0 AND refunded_amount >= amount

@@ -36,6 +36,13 @@ async def broken(verification: Verification) -> list[str]:
     return violated((await verification.run(0.0, silent)).checks)
 
 
+def test_what_must_hold_is_said_in_one_manner() -> None:
+    for invariants in room_invariants().values():
+        for each in invariants:
+            assert not each.explanation[0].isupper() or each.explanation[:2].isupper(), each.name
+            assert not each.explanation.endswith("."), each.name
+
+
 async def test_a_sound_service_holds(desk: Desk, verification: Verification) -> None:
     await some_orders(desk)
     report = await verification.run(0.0, silent)
