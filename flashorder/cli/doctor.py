@@ -98,7 +98,7 @@ async def _store(settings: Settings) -> list[Finding]:
         return [_away("store", "FLASHORDER_REDIS_URL", error)]
     finally:
         await redis.aclose()
-    return [*findings, check_clock("store", (seconds + microseconds / 1e6 - middle) * 1000)]
+    return [*findings, check_clock("store", _whole_ms(seconds + microseconds / 1e6 - middle))]
 
 
 async def _database(settings: Settings) -> list[Finding]:
@@ -129,7 +129,12 @@ async def _database(settings: Settings) -> list[Finding]:
         return [_wrong_url("database", "FLASHORDER_DATABASE_URL", error)]
     except Unavailable as error:
         return [_away("database", "FLASHORDER_DATABASE_URL", error)]
-    return [*findings, check_clock("database", (now - middle) * 1000)]
+    return [*findings, check_clock("database", _whole_ms(now - middle))]
+
+
+def _whole_ms(seconds: float) -> int:
+    """Rounded: a float would be printed as "-0" where there is hardly a difference."""
+    return round(seconds * 1000)
 
 
 async def _embedded(subject: str, setting: str) -> Finding:
@@ -174,4 +179,5 @@ def _print(findings: list[Finding], settings: Settings) -> None:
             console.print(f"{'':<9}[italic]mend: {escape(each.mend)}[/italic]", highlight=False)
     console.print("\nSettings in force (FLASHORDER_…):", highlight=False)
     for name, value in masked(settings).items():
-        console.print(f"  {name.upper():<36} {escape(str(value))}", highlight=False)
+        shown = "not set" if value is None else str(value)
+        console.print(f"  {name.upper():<36} {escape(shown)}", highlight=False)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from flashorder.cli import build
-from flashorder.cli.doctor import masked
+from flashorder.cli.doctor import _whole_ms, masked
+from flashorder.infra.machine import check_clock
 from flashorder.settings import Settings
 
 runner = CliRunner()
@@ -49,6 +51,20 @@ def test_a_url_with_an_option_that_is_none_is_an_error(monkeypatch: pytest.Monke
     errors = [each for each in json.loads(result.stdout)["findings"] if each["level"] == "error"]
     assert [each["subject"] for each in errors] == ["store"]
     assert "hidden-word" not in result.stdout
+
+
+@pytest.mark.usefixtures("_here")
+def test_what_is_not_set_is_said_in_words() -> None:
+    shown = runner.invoke(build(), ["doctor"]).stdout
+    assert re.search(r"REDIS_URL +not set", shown)
+    assert "None" not in shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(-0.0004, "+0 ms"), (0.0004, "+0 ms"), (-0.0016, "-2 ms")]
+)
+def test_a_clock_that_agrees_is_not_minus_nothing(seconds: float, shown: str) -> None:
+    assert check_clock("store", _whole_ms(seconds)).detail.startswith(shown)
 
 
 def test_secrets_are_masked_and_urls_stay_readable() -> None:
