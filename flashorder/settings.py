@@ -16,7 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from flashorder.kernel.errors import Misconfigured
+from flashorder.kernel.errors import DatabaseUnavailable, Misconfigured, StoreUnavailable
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(ge=1)]
@@ -168,22 +168,23 @@ class Settings(BaseSettings):
         return hashlib.blake2b(purpose.encode(), key=self.seed, digest_size=32).digest()
 
     def required_redis_url(self) -> str:
-        """The store's URL, or ``Misconfigured`` with the way out."""
+        """The store's URL, or ``StoreUnavailable`` with the way out."""
         if self.redis_url is None:
-            raise Misconfigured(
-                "FLASHORDER_REDIS_URL is not set: name the store, or run `flashorder up`, which "
-                "starts one"
-            )
+            raise StoreUnavailable(self._nowhere("FLASHORDER_REDIS_URL"))
         return self.redis_url.get_secret_value()
 
     def required_database_url(self) -> str:
-        """The database's URL, or ``Misconfigured`` with the way out."""
+        """The database's URL, or ``DatabaseUnavailable`` with the way out."""
         if self.database_url is None:
-            raise Misconfigured(
-                "FLASHORDER_DATABASE_URL is not set: name the database, or run `flashorder up`, "
-                "which starts one"
-            )
+            raise DatabaseUnavailable(self._nowhere("FLASHORDER_DATABASE_URL"))
         return self.database_url.get_secret_value()
+
+    def _nowhere(self, name: str) -> str:
+        return (
+            f"{name} is not set, and there is no running flashorder up in "
+            f"{self.data_dir.absolute()} (run this from the project folder, set "
+            "FLASHORDER_DATA_DIR, or name the stores)"
+        )
 
 
 def _checked_url(url: SecretStr | None, schemes: tuple[str, ...], forms: str) -> SecretStr | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from flashorder.kernel.errors import Misconfigured
-from flashorder.settings import load_settings
+from flashorder.kernel.errors import DatabaseUnavailable, Misconfigured, StoreUnavailable
+from flashorder.settings import Settings, load_settings
 
 REDIS = "FLASHORDER_REDIS_URL"
 DATABASE = "FLASHORDER_DATABASE_URL"
@@ -58,3 +60,15 @@ def test_every_form_that_the_clients_read_is_taken(
     taken = settings.redis_url if name == REDIS else settings.database_url
     assert taken is not None
     assert taken.get_secret_value() == url
+
+
+def test_stores_that_are_nowhere_are_away_and_it_is_said_where_was_looked(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / ".data")
+    with pytest.raises(StoreUnavailable) as store:
+        settings.required_redis_url()
+    with pytest.raises(DatabaseUnavailable) as database:
+        settings.required_database_url()
+    for failure, name in ((store, REDIS), (database, DATABASE)):
+        assert name in failure.value.detail
+        assert f"no running flashorder up in {tmp_path / '.data'} (" in failure.value.detail
+        assert "FLASHORDER_DATA_DIR" in failure.value.detail

@@ -84,6 +84,24 @@ def test_a_database_that_is_away_is_exit_code_3(flashorder: CommandLine) -> None
     assert "Traceback" not in run.stderr
 
 
+def test_no_store_to_be_found_is_exit_code_3(flashorder: CommandLine) -> None:
+    nowhere = {"FLASHORDER_REDIS_URL": "", "FLASHORDER_DATABASE_URL": ""}
+    for arguments in (ADA, ("verify",), ("sale", "list"), ("serve",), ("consume",)):
+        run = flashorder(*arguments, **nowhere)
+        assert run.returncode == 3, run.stderr
+        assert f"no running flashorder up in {flashorder.folder}" in run.stderr
+        assert "Traceback" not in run.stderr
+
+
+def test_a_url_that_is_none_is_exit_code_2(flashorder: CommandLine) -> None:
+    for arguments in (ADA, ("serve",), ("doctor",)):
+        run = flashorder(*arguments, FLASHORDER_DATABASE_URL="mysql://u:hidden-word@h/x")
+        assert run.returncode == 2, run.stderr
+        assert "FLASHORDER_DATABASE_URL" in run.stderr
+        assert "hidden-word" not in run.stderr + run.stdout
+        assert "Traceback" not in run.stderr
+
+
 def test_tokens_are_written_a_line_each_for_nobody_else_to_read(flashorder: CommandLine) -> None:
     out = flashorder.folder / "tokens.txt"
     run = flashorder("tokens", "issue", "--count", "7000", "--out", str(out), "--json")
