@@ -14,7 +14,7 @@ from flashorder.cli.sale import parsed_sale_id, print_sale, sale_record
 from flashorder.settings import Settings
 
 if TYPE_CHECKING:
-    from flashorder.rebuilding.service import Rebuilt, Step
+    from flashorder.rebuilding.service import Progress, Rebuilt, Step
 
 STORE_TIMEOUT_SECONDS = 10.0
 
@@ -32,12 +32,21 @@ def rebuild(
     json: JsonOption = False,
 ) -> None:
     """Fill the front anew from PostgreSQL with a sale that it has lost; safe to run again."""
-    rebuilt = asyncio.run(_rebuild(command_settings(), parsed_sale_id(sale), force))
+    rebuilt = asyncio.run(
+        rebuild_sale(command_settings(), parsed_sale_id(sale), force=force, progress=_tell)
+    )
     record = {**sale_record(rebuilt.sale), "restored": rebuilt.restored}
     print_sale(record, as_json=json)
 
 
-async def _rebuild(settings: Settings, sale_id: uuid.UUID, force: bool) -> Rebuilt:
+async def rebuild_sale(
+    settings: Settings,
+    sale_id: uuid.UUID,
+    *,
+    force: bool = False,
+    progress: Progress = lambda _step, _done: None,
+) -> Rebuilt:
+    """``Rebuilding.rebuild`` on the stores of ``settings``; raises what it raises."""
     # Heavy imports wait for the command.
     from flashorder.infra.postgres.pool import connect_postgres  # noqa: PLC0415
     from flashorder.infra.redis.connection import connect_redis  # noqa: PLC0415
@@ -55,7 +64,7 @@ async def _rebuild(settings: Settings, sale_id: uuid.UUID, force: bool) -> Rebui
             sales = SalesService(pool, front, StockLedger(), settings)
             holds = StoreHolds(redis, settings.shards)
             rebuilding = Rebuilding(pool, redis, front, sales, holds, settings)
-            return await rebuilding.rebuild(sale_id, force=force, progress=_tell)
+            return await rebuilding.rebuild(sale_id, force=force, progress=progress)
         finally:
             await pool.close()
     finally:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flashorder.cli.output import JsonOption
+from flashorder.cli.rebuild import rebuild_sale
 from flashorder.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ async def _run(settings: Settings, options: Options, console: Console, as_json: 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, asked_to_stop)
     with DataFolder(settings.data_dir) as folder:
-        everything = Standalone(settings, folder, console, options)
+        everything = Standalone(settings, folder, console, options, rebuild_sale)
+        everything.check()
         hurry.append(everything.hurry)
         _say(f"starting; data and logs in {settings.data_dir}")
         try:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import msgspec
 
+from flashorder.kernel.errors import Misconfigured
 from flashorder.settings import Settings
 
 READY_FILE = "up.json"
@@ -35,6 +38,21 @@ def running_state(settings: Settings) -> ReadyState | None:
     from flashorder.infra.embedded import running_endpoints  # noqa: PLC0415 - heavy
 
     return state if running_endpoints(settings.data_dir) is not None else None
+
+
+def require_writable(path: Path) -> None:
+    """Raise ``Misconfigured`` where no file can be written at ``path``; leaves none."""
+    probe = path.with_name(f"{path.name}.new")
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        probe.touch(mode=0o600)
+        probe.unlink()
+    except OSError as error:
+        raise Misconfigured(
+            f"the ready file {path} cannot be written: {error.strerror}; name another place in "
+            "--ready-file"
+        ) from None
 
 
 def read_ready_file(path: Path) -> ReadyState | None:

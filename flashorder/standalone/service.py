@@ -18,7 +18,7 @@ from flashorder.kernel.errors import FlashorderError
 from flashorder.settings import Settings
 from flashorder.standalone.addresses import Addresses, choose_addresses
 from flashorder.standalone.probe import until_ok
-from flashorder.standalone.ready import READY_FILE, ReadyState
+from flashorder.standalone.ready import READY_FILE, ReadyState, require_writable
 from flashorder.standalone.roles import (
     CARRIER_SIMULATOR,
     CONSUMER,
@@ -28,6 +28,7 @@ from flashorder.standalone.roles import (
     service_commands,
     simulator_commands,
 )
+from flashorder.standalone.showing import Rebuild, until_shown
 from flashorder.standalone.stores import Stores
 
 if TYPE_CHECKING:
@@ -61,20 +62,32 @@ class Standalone:
     """The whole service; ``folder`` is open. ``stop`` may be called at any time, even twice."""
 
     def __init__(
-        self, settings: Settings, folder: DataFolder, console: Console, options: Options
+        self,
+        settings: Settings,
+        folder: DataFolder,
+        console: Console,
+        options: Options,
+        rebuild: Rebuild,
     ) -> None:
         self._settings = settings
         self._folder = folder
         self._console = console
         self._options = options
+        self._rebuild = rebuild
         self._stores = Stores(settings, folder, console, self._told_again)
         self._addresses: Addresses | None = None
         self._roles: list[SupervisedRole] = []
-        self._ready = False
+        self._told: list[Path] = []
         self._watch: asyncio.Task[None] | None = None
 
+    def check(self) -> None:
+        """What every role would stumble over, told once. Raises ``Misconfigured``."""
+        _ = self._settings.seed
+        if self._options.ready_file is not None:
+            require_writable(self._options.ready_file)
+
     async def start(self) -> tuple[ReadyState, Demonstration | None]:
-        """Return once ``/readyz`` holds.
+        """Return once ``/readyz`` holds and the demonstration's sale is shown, or was given up.
 
         Raises ``Misconfigured``, ``EmbeddedServerError``, ``RoleFailed``; the caller then stops.
         """
@@ -98,19 +111,27 @@ class Standalone:
         demonstration, _ = await self._unless_a_role_fails(
             asyncio.gather(self._prepare(settings), self._until_ready(self._addresses))
         )
+        # Other commands find the stores by it: they may be what mends a sale that is not shown.
+        self._tell(self._state_path())
         if demonstration is not None:
-            # The web workers look at the front now and then: the visitor must not come before.
-            await until_ok(f"{self._addresses.url}/v1/sales/{demonstration.sale_id}")
+            shown = until_shown(
+                settings,
+                self._addresses.url,
+                demonstration.sale_id,
+                rebuild=self._rebuild if self._stores.store_is_ours else None,
+                say=lambda text: self._console.say("up", text),
+            )
+            await self._unless_a_role_fails(shown)
         for role in self._roles:
             role.proven()
-        self._ready = True
-        self._tell()
+        if self._options.ready_file is not None:
+            self._tell(self._options.ready_file)
         self._watch = asyncio.create_task(self._watch_web_workers(), name="watch:web")
         return self.state(), demonstration
 
     async def stop(self) -> None:
         """Web first, so that what was accepted is still taken further; the stores last."""
-        self._ready = False
+        self._told.clear()
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.wait({self._watch})
@@ -206,17 +227,19 @@ class Standalone:
 
     def _told_again(self) -> None:
         """A pid has changed: whoever reads the file finds the new one."""
-        if self._ready:
-            self._tell()
+        for path in self._told:
+            self._write_state(path)
 
-    def _tell(self) -> None:
-        line = msgspec.json.encode(self.state()) + b"\n"
-        for path in (self._state_path(), self._options.ready_file):
-            if path is not None:
-                try:
-                    write_private(path, line)
-                except OSError as error:
-                    self._console.say("up", f"{path} cannot be written: {error.strerror}")
+    def _tell(self, path: Path) -> None:
+        """Write the state to ``path``, now and whenever it changes."""
+        self._told.append(path)
+        self._write_state(path)
+
+    def _write_state(self, path: Path) -> None:
+        try:
+            write_private(path, msgspec.json.encode(self.state()) + b"\n")
+        except OSError as error:
+            self._console.say("up", f"{path} cannot be written: {error.strerror}")
 
     async def _until_all_workers(self) -> None:
         """``/readyz`` is answered by the first worker that is up; the file names all of them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -183,3 +184,33 @@ def test_ctrl_c_while_it_starts_leaves_nothing(start: Callable[..., Up], tmp_pat
     assert up.stop(signal.SIGINT) == 0
     assert "Traceback" not in up.words()
     assert not up.ready_file.exists()
+
+
+def test_a_lost_store_is_brought_back_at_the_start(start: Callable[..., Up]) -> None:
+    up = start("--no-autopilot")
+    (sale,) = get(f"{up.ready()['url']}/v1/sales?status=open")["items"]
+    assert up.stop() == 0
+    shutil.rmtree(up.folder / "data" / "valkey")
+
+    again = start("--no-autopilot")
+    state = again.ready()
+    assert f"the store had lost sale {sale['sale_id']}: it was rebuilt" in again.words()
+    assert get(f"{state['url']}/v1/sales/{sale['sale_id']}")["status"] == "open"
+    verified = again.command("verify", "--settle-seconds", "20")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert again.stop() == 0
+
+
+def test_what_every_role_would_stumble_over_is_told_once(
+    tmp_path: Path, start: Callable[..., Up]
+) -> None:
+    unwritable = start("--ready-file", str(tmp_path / "nowhere" / "ready.json"))
+    assert unwritable.process.wait(DEADLINE_SECONDS) == 2
+    assert "ready.json cannot be written: No such file" in unwritable.words()
+    assert "starting" not in unwritable.words()
+
+    (tmp_path / "data" / "secret").write_bytes(b"")
+    no_seed = start()
+    assert no_seed.process.wait(DEADLINE_SECONDS) == 2
+    assert no_seed.words().count("is not a seed of 32 bytes") == 1
+    assert "starting" not in no_seed.words()
