@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import gevent
-from locust import FastHttpUser, task
+from locust import FastHttpUser, between, task
 from locust.exception import StopUser
 
 from loadtest.pauses import pause_seconds, retry_after_seconds
@@ -19,6 +19,8 @@ from loadtest.pauses import pause_seconds, retry_after_seconds
 RETRIED = frozenset({0, 425, 429, 500, 502, 503, 504})
 SHED = frozenset({425, 429})
 """Answered on purpose: asked again, not counted as a failure."""
+NOT_THERE = 404
+"""A failure: nothing that a visitor asks for is unknown."""
 ENDED = frozenset({"shipped", "completed", "cancelled"})
 BACKOFF_SECONDS_MIN = 0.05
 BACKOFF_SECONDS_MAX = 2.0
@@ -53,6 +55,8 @@ class Visitor(FastHttpUser):
     abstract = True
     connection_timeout = 10.0
     network_timeout = 15.0
+    # Between one shopper and the next, after a failed journey too: sold out is no reason to hammer.
+    wait_time = between(1.0, 3.0)
     patience_seconds = math.inf
     """So much of a Retry-After is heeded."""
     chance = random.Random()
@@ -76,7 +80,7 @@ class Visitor(FastHttpUser):
     def look(self) -> dict[str, Any]:
         """The sale as it is now."""
         answer = self.call("GET", f"/v1/sales/{STAGE.sale_id}", "GET sale")
-        return answer[1] if answer else {}
+        return answer[1] if answer and answer[0] == 200 else {}
 
     def wait_for_the_start(self, sale: dict[str, Any]) -> None:
         """Sleep until the sale opens by the server's clock."""
@@ -146,7 +150,10 @@ class Visitor(FastHttpUser):
                 content = _content(response)
                 asked = retry_after_seconds(response.headers)
                 if status not in RETRIED:
-                    response.success()  # a refusal is an answer
+                    if status == NOT_THERE:
+                        response.failure(f"404 {content.get('code', '')}")
+                    else:
+                        response.success()  # a refusal is an answer
                     return status, content
                 if status in SHED:
                     response.success()
