@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from flashorder.cli.running import command_settings
+from flashorder.cli.output import print_json
+from flashorder.cli.running import role_settings
 from flashorder.settings import Settings
 
 if TYPE_CHECKING:
     from flashorder.app.role import Role
 
 
-def run_role(build: Callable[[Settings], AbstractAsyncContextManager[Role]]) -> None:
+Build: TypeAlias = "Callable[[Settings], AbstractAsyncContextManager[Role]]"
+
+
+def run_role(name: str, build: Build, *, as_json: bool) -> None:
     """Build the role, run it until SIGTERM or SIGINT, and close it again.
 
-    Its metrics are told on FLASHORDER_METRICS_PORT, if that is set.
+    Its metrics are told on FLASHORDER_METRICS_PORT, if that is set. ``as_json``: its log is JSON,
+    and ``{"ready": name, "pid"}`` a line on standard output once it works.
     """
-    settings = command_settings()
+    settings = role_settings(as_json=as_json)
+
+    def announce() -> None:
+        if as_json:
+            print_json({"ready": name, "pid": os.getpid()})
+
     with asyncio.Runner(loop_factory=_fast_loop()) as runner:
-        runner.run(_until_signalled(build, settings))
+        runner.run(_until_signalled(build, settings, announce))
 
 
-async def _until_signalled(
-    build: Callable[[Settings], AbstractAsyncContextManager[Role]], settings: Settings
-) -> None:
+async def _until_signalled(build: Build, settings: Settings, announce: Callable[[], None]) -> None:
     from flashorder.infra.telemetry.metrics import metrics_server  # noqa: PLC0415 - heavy
 
     stopping = asyncio.Event()
@@ -39,6 +48,7 @@ async def _until_signalled(
         if settings.metrics_port:
             served = metrics_server(role.metrics, settings.host, settings.metrics_port)
             await stack.enter_async_context(served)
+        announce()
         await role.run(stopping)
 
 

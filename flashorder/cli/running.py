@@ -22,6 +22,16 @@ def command_settings() -> Settings:
     return settings
 
 
+def role_settings(*, as_json: bool) -> Settings:
+    """``command_settings`` of a role that runs on; ``as_json``: its log is for programs too.
+
+    The environment is told, so that the processes that the role starts do the same.
+    """
+    if as_json:
+        os.environ["FLASHORDER_LOG_FORMAT"] = "json"
+    return command_settings()
+
+
 def _adopt_running_stores() -> None:
     """Name the stores of a running ``flashorder up`` in the environment where it names none.
 

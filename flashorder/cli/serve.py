@@ -14,7 +14,8 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from flashorder.cli.running import command_settings
+from flashorder.cli.output import JsonOption, print_json
+from flashorder.cli.running import role_settings
 from flashorder.settings import Settings
 
 
@@ -33,9 +34,15 @@ def serve_command(
     ] = None,
     parent_pid: Annotated[int | None, typer.Option(hidden=True)] = None,
     worker_count: Annotated[int, typer.Option(hidden=True)] = 1,
+    json: JsonOption = False,
 ) -> None:
-    """Serve the HTTP contract until SIGTERM or SIGINT, then finish what is in flight."""
-    settings = command_settings()
+    """Serve the HTTP contract until SIGTERM or SIGINT, then finish what is in flight.
+
+    With --json the log is JSON, and {ready: "web", url, pid, workers} a line on standard output
+    whenever all workers are up.
+    """
+    settings = role_settings(as_json=json)
+    announce = _announcer(ready_file, as_json=json)
     count = workers or settings.workers
     if parent_pid is not None:
         from flashorder.infra.parent_death import end_with_parent  # noqa: PLC0415
@@ -43,25 +50,28 @@ def serve_command(
         end_with_parent(parent_pid)
         _run_fast(_serve_here(settings, worker_count, _tell_parent))
     elif count == 1:
-        _run_fast(_serve_here(settings, 1, _announcer(ready_file)))
+        _run_fast(_serve_here(settings, 1, announce))
     else:
-        asyncio.run(_serve_in_workers(settings, count, _announcer(ready_file)))
+        asyncio.run(_serve_in_workers(settings, count, announce))
 
 
 COLLECT_AFTER_OBJECTS = 50_000
 Announce = Callable[[str, list[int]], None]
 
 
-def _announcer(ready_file: Path | None) -> Announce:
-    """Tells a person on standard output, and a program in the ready file."""
+def _announcer(ready_file: Path | None, *, as_json: bool) -> Announce:
+    """Tells on standard output, and in the ready file."""
 
     def announce(url: str, pids: list[int]) -> None:
+        state = {"url": url, "pid": os.getpid(), "workers": pids}
         if ready_file is not None:
-            state = {"url": url, "pid": os.getpid(), "workers": pids}
             fresh = ready_file.with_name(f".{ready_file.name}.{os.getpid()}")
             fresh.write_bytes(msgspec.json.encode(state) + b"\n")
             fresh.replace(ready_file)
-        typer.echo(f"serving {url}")
+        if as_json:
+            print_json({"ready": "web", **state})
+        else:
+            typer.echo(f"serving {url}")
 
     return announce
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -93,6 +94,27 @@ async def test_an_order_goes_through_both_and_both_stop_when_asked(
 async def test_without_stores_it_says_what_to_do(name: str, tmp_path: Path) -> None:
     async with command(name, FLASHORDER_DATA_DIR=str(tmp_path)) as process:
         _, errors = await process.communicate()
-    assert process.returncode == 2
-    assert "FLASHORDER_" in errors.decode()
+    assert process.returncode == 3
+    assert f"no running flashorder up in {tmp_path}" in errors.decode()
     assert "Traceback" not in errors.decode()
+
+
+@pytest.mark.parametrize(("name", "role"), [("consume", "consumer"), ("work", "worker")])
+async def test_programs_hear_in_json_that_it_works(
+    redis_url: str, database_url: str, tmp_path: Path, name: str, role: str
+) -> None:
+    environment = {
+        "FLASHORDER_REDIS_URL": redis_url,
+        "FLASHORDER_DATABASE_URL": database_url,
+        "FLASHORDER_DATA_DIR": str(tmp_path),
+        "FLASHORDER_LOG_FORMAT": "console",
+        "FLASHORDER_LOG_LEVEL": "debug",
+    }
+    async with command(name, "--json", **environment) as process:
+        assert process.stdout is not None
+        line = await asyncio.wait_for(process.stdout.readline(), 30)
+        assert json.loads(line) == {"ready": role, "pid": process.pid}
+        process.send_signal(signal.SIGTERM)
+        _, log = await asyncio.wait_for(process.communicate(), 15)
+    assert process.returncode == 0, log
+    assert all(isinstance(json.loads(line), dict) for line in log.splitlines())

@@ -9,7 +9,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,10 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
+import typer
 from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from flashorder.cli import build
 
 
 @asynccontextmanager
@@ -92,6 +95,38 @@ async def test_it_serves_until_it_is_told_to_stop(
             assert ('worker="' in text) == (count > 1)
             await check_document(client)
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("count", [1, 2])
+async def test_programs_hear_in_json_where_it_serves(
+    redis_url: str, database_url: str, tmp_path: Path, count: int
+) -> None:
+    arguments = ("--workers", str(count), "--json")
+    async with serving(redis_url, database_url, tmp_path, *arguments) as process:
+        assert process.stdout is not None
+        state = msgspec.json.decode(await asyncio.wait_for(process.stdout.readline(), 30))
+        assert (state["ready"], state["pid"], len(state["workers"])) == ("web", process.pid, count)
+        async with aiohttp.ClientSession(state["url"]) as client, client.get("/healthz") as answer:
+            assert answer.status == 200
+        process.send_signal(signal.SIGTERM)
+        _, log = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0, log
+    assert all(isinstance(msgspec.json.decode(line), dict) for line in log.splitlines())
+
+
+def test_every_command_speaks_json() -> None:
+    def commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:
+        for name, command in getattr(group, "commands", {}).items():
+            yield from commands(command, f"{path} {name}")
+        if not hasattr(group, "commands"):
+            yield path, group
+
+    silent = [
+        path
+        for path, command in commands(typer.main.get_command(build()), "flashorder")
+        if not any("--json" in parameter.opts for parameter in command.params)
+    ]
+    assert silent == []
 
 
 async def test_a_port_that_is_taken_is_a_line_not_a_traceback(
