@@ -8,9 +8,8 @@ from typing import Annotated
 
 import msgspec
 
-from flashorder.infra.http.answers import PRIVATE, Answer
+from flashorder.infra.http.answers import PRIVATE, REPLAYED, Answer
 from flashorder.infra.http.endpoint import Call, Endpoint, MoneyBody, Role
-from flashorder.infra.http.idempotency import REPLAYED
 from flashorder.kernel.clock import rfc3339_from_ms
 from flashorder.kernel.errors import (
     Conflict,

@@ -21,6 +21,8 @@ from aiohttp.abc import AbstractStreamWriter
 
 JSON: Final = "application/json"
 DRAIN_TIMEOUT_SECONDS: Final = 10.0
+REPLAYED: Final = "Idempotency-Replayed: true\r\n"
+"""The line of an answer that was given before."""
 _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 _BODYLESS = frozenset({204, 304})
 

@@ -23,7 +23,7 @@ from typing import Final
 
 import structlog
 
-from flashorder.infra.http.answers import Answer
+from flashorder.infra.http.answers import REPLAYED, Answer
 from flashorder.infra.jobs import Job
 from flashorder.infra.postgres.pool import Pool, database_failures
 from flashorder.infra.postgres.sql import load_sql
@@ -38,7 +38,6 @@ from flashorder.kernel.errors import (
 log = structlog.get_logger(__name__)
 
 KEY_CHARACTERS_MAX: Final = 255
-REPLAYED: Final = "Idempotency-Replayed: true\r\n"
 FORGOTTEN_KEYS_MAX: Final = 1000
 UNSETTLED_MAX: Final = 1000
 _NOT_REMEMBERED: Final = frozenset({401, 408, 423, 425, 429})
