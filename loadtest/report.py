@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ def read_samples(path: Path) -> list[dict[str, Any]]:
 
 def draw(samples: Sequence[Mapping[str, Any]], opening: float, path: Path) -> None:
     """Rate, latency and stock over time since ``opening`` (Unix seconds), as PNG."""
+    # It tells of its fonts at the first start, in the midst of what the command says.
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
     import matplotlib as mpl  # noqa: PLC0415 - heavy
 
     mpl.use("Agg")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,3 +72,21 @@ def test_the_picture_bears_gaps(tmp_path: Path) -> None:
     assert len(samples) == 4, "a line that was cut off is left out"
     draw(samples, 101.0, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_matplotlib_does_not_tell_of_its_fonts(tmp_path: Path) -> None:
+    """As at the first start on a machine: there is no cache of fonts."""
+    script = (
+        "import logging, sys; logging.basicConfig(level=logging.INFO)\n"
+        "from pathlib import Path; from loadtest.report import draw\n"
+        "draw([{'at': 1.0, 'users': 1, 'per_second': 1.0, 'p50_ms': 1, 'p95_ms': 1,"
+        " 'remaining': 1}], 0.0, Path(sys.argv[1]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, str(tmp_path / "picture.png")],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "MPLCONFIGDIR": str(tmp_path)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "fontManager" not in done.stderr
