@@ -8,9 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,9 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flashorder.cli import EXIT_DOES_NOT_HOLD
+from flashorder.cli.loadtest_progress import Progress, say
+from flashorder.cli.loadtest_sale import PRODUCTS, open_sale, require_sale
 from flashorder.cli.output import JsonOption, print_json
 from flashorder.cli.running import command_settings
-from flashorder.kernel.errors import Misconfigured, Unavailable
+from flashorder.kernel.errors import Misconfigured
 from flashorder.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).parents[2]
 LOCUSTFILE = PROJECT / "loadtest" / "locustfile.py"
-PER_BUYER_LIMIT = 2
-PRODUCTS = 5
-PAYMENT_WINDOW_SECONDS = 20
 # Time for everybody to be there and to have looked at the sale, per thousand visitors.
 GATHER_SECONDS_MIN = 5.0
 GATHER_SECONDS_PER_THOUSAND = 4.0
@@ -125,6 +122,8 @@ async def _run(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     from flashorder.cli.verify import report_as_dict, run_verification  # noqa: PLC0415
 
+    # Before anything is issued or written: a wrong sale or address must cost nothing.
+    await require_sale(plan.url, plan.sale)
     plan.report.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="flashorder-loadtest-") as folder:
         tokens = Path(folder) / "tokens"
@@ -159,9 +158,7 @@ async def _with_sale(plan: Plan, settings: Settings) -> Plan:
     """The plan with a sale: the one that was named, or a new one through the operators' calls."""
     if plan.sale:
         return replace(plan, opens_at=time.time())
-    import aiohttp  # noqa: PLC0415 - heavy
-
-    from flashorder.accounts.opening import open_accounts  # noqa: PLC0415
+    from flashorder.accounts.opening import open_accounts  # noqa: PLC0415 - heavy
     from flashorder.infra.http.endpoint import Role  # noqa: PLC0415
 
     async with open_accounts(settings) as accounts:
@@ -171,56 +168,10 @@ async def _with_sale(plan: Plan, settings: Settings) -> Plan:
     gather_seconds = 0.0
     if plan.shape is Shape.SPIKE:
         gather_seconds = GATHER_SECONDS_MIN + plan.users / 1000 * GATHER_SECONDS_PER_THOUSAND
-    headers = {"Authorization": f"Bearer {minted[0]}"}
-    try:
-        async with aiohttp.ClientSession(plan.url, headers=headers) as session:
-            products = await _call(session, "GET", f"/v1/admin/products?limit={PRODUCTS}")
-            opens_at = time.time() + gather_seconds
-            body = _sale(plan, products["items"], opens_at)
-            made = await _call(session, "POST", "/v1/admin/sales", body)
-            await _call(session, "POST", f"/v1/admin/sales/{made['sale_id']}/open", {})
-    except (aiohttp.ClientConnectionError, TimeoutError) as error:
-        raise Unavailable(f"{plan.url} does not answer: {error}") from error
-    return replace(plan, sale=str(made["sale_id"]), opens_at=opens_at)
-
-
-def _sale(plan: Plan, products: list[dict[str, Any]], opens_at: float) -> dict[str, Any]:
-    from datetime import UTC, datetime  # noqa: PLC0415
-
-    from flashorder.kernel.clock import rfc3339  # noqa: PLC0415
-
-    if not products:
-        raise Misconfigured("there are no products: `flashorder catalog import FILE` first")
-    starts = datetime.fromtimestamp(opens_at, UTC)
-    share, rest = divmod(plan.units, len(products))
-    return {
-        "title": f"Load test, {plan.shape}",
-        "starts_at": rfc3339(starts),
-        "ends_at": rfc3339(starts + timedelta(hours=6)),
-        "payment_window_seconds": PAYMENT_WINDOW_SECONDS,
-        "items": [
-            {
-                "sku": product["sku"],
-                "quantity": max(1, share + (1 if number < rest else 0)),
-                "unit_price": product["unit_price"],
-                "per_buyer_limit": PER_BUYER_LIMIT,
-            }
-            for number, product in enumerate(products)
-        ],
-    }
-
-
-async def _call(
-    session: Any, method: str, path: str, body: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    from flashorder.kernel.identifiers import new_id  # noqa: PLC0415
-
-    headers = {"Idempotency-Key": str(new_id())} if method == "POST" else {}
-    async with session.request(method, path, json=body, headers=headers) as response:
-        answer: dict[str, Any] = await response.json(content_type=None)
-        if response.status >= 400:
-            raise Misconfigured(f"{method} {path}: {answer.get('detail', response.status)}")
-        return answer
+    opens_at = time.time() + gather_seconds
+    title = f"Load test, {plan.shape}"
+    sale = await open_sale(plan.url, minted[0], title, plan.units, opens_at)
+    return replace(plan, sale=sale, opens_at=opens_at)
 
 
 async def _drive(plan: Plan, tokens: Path) -> None:
@@ -247,8 +198,9 @@ async def _drive(plan: Plan, tokens: Path) -> None:
             env=_environment(),
         )
         try:
+            progress = Progress(samples, plan.opens_at, sys.stderr)
             while process.returncode is None:
-                _progress(plan, samples)
+                progress.tell()
                 try:
                     await asyncio.wait_for(process.wait(), 0.5)
                 except TimeoutError:
@@ -266,33 +218,6 @@ def _environment() -> dict[str, str]:
     import os  # noqa: PLC0415
 
     return {**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONWARNINGS": "ignore"}
-
-
-def _progress(plan: Plan, samples: Path) -> None:
-    if not sys.stderr.isatty():
-        return
-    last = _last_sample(samples)
-    if last is None:
-        _say("waiting for the first visitors", end="")
-        return
-    since = last["at"] - plan.opens_at
-    _say(
-        f"{since:+.0f} s  {last['users']} visitors  {last['per_second']:.0f}/s  "
-        f"p95 {last['p95_ms'] or 0:.0f} ms  {last['requests']} answers, "
-        f"{last['failures']} failed  {last['remaining']} units left",
-        end="",
-    )
-
-
-def _last_sample(path: Path) -> Mapping[str, Any] | None:
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - 4096))
-            lines = [line for line in file.read().splitlines() if line.endswith(b"}")]
-        sample: Mapping[str, Any] = json.loads(lines[-1])
-    except (OSError, ValueError, IndexError):
-        return None
-    return sample
 
 
 def _write_report(plan: Plan, verified: dict[str, Any]) -> dict[str, Any]:
@@ -324,7 +249,5 @@ def _write_report(plan: Plan, verified: dict[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def _say(text: str, end: str = "\n") -> None:
-    lead = "\r\033[K" if sys.stderr.isatty() else ""
-    sys.stderr.write(f"{lead}{text}{end}")
-    sys.stderr.flush()
+def _say(text: str) -> None:
+    say(sys.stderr, text)
