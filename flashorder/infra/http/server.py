@@ -19,6 +19,7 @@ from flashorder.kernel.errors import Misconfigured
 from flashorder.settings import Settings
 
 log = structlog.get_logger(__name__)
+FEW_CONNECTIONS = 1_000
 LISTEN_BACKLOG = 4096
 # What a client that was refused in the middle of its body may still send before it is cut off.
 LINGERING_SECONDS = 2.0
@@ -112,7 +113,8 @@ def _connections_max(wanted: int) -> int:
     possible = connections_possible()
     if possible >= wanted:
         return wanted
-    log.warning(
+    tell = log.warning if possible < FEW_CONNECTIONS else log.info
+    tell(
         "connections_capped",
         wanted=wanted,
         possible=int(possible),
