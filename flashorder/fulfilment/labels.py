@@ -63,8 +63,8 @@ class LabelDesk:
         The shipment is its own idempotency key: said again with the same carrier, the answer is
         that of the first time.
 
-        Raises ``InvalidState``, ``Conflict`` (``carrier_already_chosen``, ``address_missing``),
-        ``CarrierRefused``, or ``ProviderUnavailable``: then the worker goes on asking.
+        Raises ``InvalidState``, ``Conflict`` (``carrier_already_chosen``), ``CarrierRefused``, or
+        ``ProviderUnavailable``: then the worker goes on asking.
         """
         self._carriers.chosen(carrier_name)
         shipment = await find_shipment(self._pool, shipment_id)
@@ -84,22 +84,12 @@ class LabelDesk:
         shipment = await find_shipment(self._pool, shipment_id)
         if shipment.has_left and shipment.carrier == carrier_name:
             return shipment
-        with database_failures():
-            address_missing = await self._pool.fetchval(SQL["address_missing"], shipment_id)
-        if address_missing and SHIPMENT.permits(shipment.status, ShipmentStatus.SHIPPED):
-            raise Conflict(
-                "the order has no address: its buyer has to choose one", code="address_missing"
-            )
         raise _why_not(shipment, carrier_name)
 
     async def request_for_packed(
         self, carrier_name: str, rest_seconds: float, shipments_max: int
     ) -> int:
-        """Choose the carrier of packed shipments; ``ask_due`` does the rest. Returns how many.
-
-        The autopilot's: unlike ``ship`` it sends orders without an address too, since the buyers of
-        a load test have none and their parcels go to the simulated carrier's door.
-        """
+        """Choose the carrier of packed shipments; ``ask_due`` does the rest. Returns how many."""
         with database_failures():
             rows = await self._pool.fetch(
                 SQL["request_labels"],

@@ -198,17 +198,10 @@ def endpoints(service: FulfilmentService) -> list[Endpoint]:
             replies={200: ShippedView},
             problems={
                 404: ("shipment_not_found",),
-                409: (
-                    "invalid_state",
-                    "address_missing",
-                    "carrier_already_chosen",
-                    "carrier_refused",
-                ),
+                409: ("invalid_state", "carrier_already_chosen", "carrier_refused"),
                 422: ("carrier_unknown",),
                 503: ("provider_unavailable",),
             },
-            description="An order without an address is not shipped: 409 `address_missing`, until "
-            "its buyer chooses one (`PATCH /v1/orders/{order_id}`).",
         ),
         Endpoint(
             "POST",

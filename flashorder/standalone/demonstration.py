@@ -117,7 +117,7 @@ async def _ensure_logins(pool: Pool, settings: Settings) -> Logins:
             await accounts.create_account(
                 logins.operator.email, logins.operator.password, "Operator", Role.OPERATOR
             )
-        # Orders that name no address go to the buyer's newest: without one, nobody can ship them.
+        # Orders that name no address go to the buyer's newest.
         await accounts.add_address(buyer.account_id, BUYER_ADDRESS)
     finally:
         accounts.close()

@@ -424,28 +424,3 @@ async def blocked(house: House) -> None:
     async with asyncio.timeout(5):
         while not await house.pool.fetchval(waiting):
             await asyncio.sleep(0.01)
-
-
-async def test_nobody_ships_an_order_without_an_address_but_the_autopilot(
-    house: House, simulator: SimulatorClient
-) -> None:
-    shipment_id = await house.shipment("packed", ship_to=None)
-    with pytest.raises(Conflict) as refusal:
-        await house.service.labels.ship(shipment_id, "simulator", None, "operator:1")
-    assert refusal.value.code == "address_missing"
-    assert await simulator.label_of(shipment_id) is None
-    assert (await house.row(shipment_id))["carrier"] is None
-    assert await house.service.labels.request_for_packed("simulator", 0.0, 10) == 1
-    shipped = await house.service.labels.ship(shipment_id, "simulator", None, "operator:1")
-    assert shipped.has_left, "the carrier was chosen: a person may help the autopilot along"
-
-
-async def test_an_order_ships_once_it_has_an_address(
-    house: House, simulator: SimulatorClient
-) -> None:
-    shipment_id = await house.shipment("packed", ship_to=None)
-    with pytest.raises(Conflict):
-        await house.service.labels.ship(shipment_id, "simulator", None, "operator:1")
-    await house.pool.execute("UPDATE orders SET ship_to = $1", ADDRESS)
-    shipped = await house.service.labels.ship(shipment_id, "simulator", None, "operator:1")
-    assert shipped.ship_to == ADDRESS

@@ -1,6 +1,6 @@
 -- Write down what is about to be asked of which carrier, so that a second try after a crash asks for
 -- the same label. Locks the order's row, then the shipment's. No row: the order does not await a
--- shipment or has no address, the shipment is elsewhere, or another carrier was asked before.
+-- shipment, the shipment is elsewhere, or another carrier was asked before.
 -- $1 shipment id, $2 order id, $3 statuses to leave by shipping, $4 carrier, $5 parcels (null: one,
 -- as heavy as the goods), $6 lease of the asking in seconds, $7 grams of a unit of unknown weight.
 WITH ready AS (
@@ -25,5 +25,5 @@ FROM ready, weighed
 WHERE shipment_id = $1
     AND shipments.order_id = ready.order_id
     AND status = ANY($3::text[])
-    AND (carrier = $4 OR carrier IS NULL AND ready.ship_to IS NOT NULL)
+    AND (carrier IS NULL OR carrier = $4)
 RETURNING shipments.*
