@@ -40,20 +40,8 @@ ACCEPTED = "accepted"
 PAYMENT_EXPIRED = "payment_expired"
 """The reason that the expiry alone gives; only such a cancellation may be undone by a payment."""
 
-CANCEL_REASONS = (
-    "changed_mind",
-    "ordered_by_mistake",
-    "found_cheaper",
-    "wrong_address",
-    "delivery_too_slow",
-    "out_of_stock",
-    "suspected_fraud",
-    "other",
-)
-"""What pages offer; any other words are kept as they are, but for those of ``RESERVED_REASONS``."""
-
 RESERVED_REASONS = frozenset({PAYMENT_EXPIRED})
-"""Reasons that mean something to the machine, so nobody may claim them."""
+"""Reasons that mean something to the machine, so nobody may claim them; other words are kept."""
 
 TOPICS = {
     OrderStatus.PENDING_PAYMENT: Topic.ORDER_PLACED,

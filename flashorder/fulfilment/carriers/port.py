@@ -18,7 +18,6 @@ from flashorder.fulfilment.model import Parcel, TrackingEvent
 from flashorder.kernel.errors import Conflict
 
 DOCUMENT_BYTES_MAX = 2 * 1024 * 1024
-TRACKING_EVENTS_MAX = 1_000
 
 
 class CarrierRefused(Conflict):
