@@ -7,7 +7,8 @@
 -- KEYS[4] sold    {sN}:sale:<sale_id>:sold    hash
 -- KEYS[5] buyers  {sN}:sale:<sale_id>:buyers  hash
 -- KEYS[6] tokens  {sN}:sale:<sale_id>:tokens  hash
--- KEYS[7] intents {sN}:intents                stream
+-- KEYS[7] accepts {sN}:sale:<sale_id>:accepts hash
+-- KEYS[8] intents {sN}:intents                stream
 -- ARGV[1] generation   integer, the newest that the caller has seen
 -- ARGV[2] sale_id      16 bytes
 -- ARGV[3+7i] token       10 bytes: the end of the order id, hash of buyer, sale and idempotency key
@@ -30,13 +31,14 @@
 --   16 SKU_NOT_IN_SALE   0
 --   17 STALE_GENERATION  generation of the store
 --   18 STOCK_MISSING     0: the item is there and its stock is not; refused, never defaulted
--- Writes: intents (an entry a purchase), tokens, buyers, stock, sold.
+-- Writes: intents (an entry a purchase), tokens, buyers, stock, sold, accepts.
 -- Invariant: stock + sold is unchanged for each SKU; stock >= 0; an entry exists if and only if the
---            units were taken.
--- Complexity: O(purchases); eight commands a batch and one XADD an accepted purchase.
+--            units were taken; accepts grows by one a new token, so while it stands still, no token
+--            of the SKU is new.
+-- Complexity: O(purchases); six commands a batch, five a SKU and one XADD an accepted purchase.
 
 local sale_key, items_key, stock_key, sold_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local buyers_key, tokens_key, intents_key = KEYS[5], KEYS[6], KEYS[7]
+local buyers_key, tokens_key, accepts_key, intents_key = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 
 local STRIDE, FIRST = 7, 3
 local count = (#ARGV - FIRST + 1) / STRIDE
@@ -84,7 +86,7 @@ local holdings = redis.call('HMGET', buyers_key, unpack(holding_fields))
 
 -- What this batch has changed so far; read before what the store held when it began.
 local new_records, new_holdings = {}, {}
-local items, stock, taken = {}, {}, {}
+local items, stock, taken, accepts = {}, {}, {}, {}
 local reply = { now_ms, window_ms }
 local accepted = {}
 
@@ -97,7 +99,7 @@ local function load_item(sku)
   local price, limit = string.match(packed, '^(%d+)|(%d+)|')
   items[sku] = { price = price, limit = tonumber(limit) }
   stock[sku] = tonumber(redis.call('HGET', stock_key, sku) or nil)
-  taken[sku] = 0
+  taken[sku], accepts[sku] = 0, 0
 end
 
 for i = 0, count - 1 do
@@ -131,6 +133,7 @@ for i = 0, count - 1 do
       code, detail = 1, tonumber(item.price)
       stock[sku] = stock[sku] - quantity
       taken[sku] = taken[sku] + quantity
+      accepts[sku] = accepts[sku] + 1
       new_holdings[holding_field] = held + quantity
       new_records[token] = 'A\1' .. ARGV[at + 1] .. fingerprint .. ARGV[at + 5] .. ':'
         .. item.price .. ':' .. string.format('%.0f', now_ms + window_ms) .. ':' .. sku
@@ -179,6 +182,7 @@ for sku, units in pairs(taken) do
   if units > 0 then
     redis.call('HINCRBY', stock_key, sku, -units)
     redis.call('HINCRBY', sold_key, sku, units)
+    redis.call('HINCRBY', accepts_key, sku, accepts[sku])
   end
 end
 return reply

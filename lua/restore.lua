@@ -5,6 +5,7 @@
 -- KEYS[3] sold    {sN}:sale:<sale_id>:sold    hash
 -- KEYS[4] buyers  {sN}:sale:<sale_id>:buyers  hash
 -- KEYS[5] tokens  {sN}:sale:<sale_id>:tokens  hash
+-- KEYS[6] accepts {sN}:sale:<sale_id>:accepts hash
 -- ARGV[1] generation  integer
 -- ARGV[2+5i] token     10 bytes: the end of the order id
 -- ARGV[3+5i] record    the purchase's record (see the head of reservations/records.py)
@@ -16,12 +17,12 @@
 --   2 SALE_MISSING      the front does not know the sale
 --   3 STALE_GENERATION  another generation is here
 --   4 SALE_IS_OPEN      the sale sells already; pause it first
--- Writes: tokens, buyers, stock, sold.
+-- Writes: tokens, buyers, stock, sold, accepts. It takes units only, so nobody is told.
 -- Invariant: stock + sold is unchanged; a token counts once, so a chunk may be sent again.
 -- Complexity: O(purchases).
 
 local sale_key, stock_key, sold_key = KEYS[1], KEYS[2], KEYS[3]
-local buyers_key, tokens_key = KEYS[4], KEYS[5]
+local buyers_key, tokens_key, accepts_key = KEYS[4], KEYS[5], KEYS[6]
 local STRIDE, FIRST = 5, 2
 local count = (#ARGV - FIRST + 1) / STRIDE
 if count ~= math.floor(count) then
@@ -62,6 +63,7 @@ for i = 0, count - 1 do
     else
       restored = restored + 1
       redis.call('HSET', tokens_key, token, record)
+      redis.call('HINCRBY', accepts_key, sku, 1)
       if holds then
         redis.call('HINCRBY', stock_key, sku, -quantity)
         redis.call('HINCRBY', sold_key, sku, quantity)

@@ -183,6 +183,7 @@ class Batcher:
             sale.sold,
             sale.buyers,
             sale.tokens,
+            sale.accepts,
             keys.intents(self._shard),
         )
         arguments = chain.from_iterable([purchase.arguments() for purchase, _ in group])

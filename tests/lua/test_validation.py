@@ -17,37 +17,50 @@ from flashorder.infra.redis.scripts import load_script
 
 SALE = keys.sale_keys(0, uuid.UUID(int=1))
 KEYS = {
-    "open_sale": (keys.sales(0), *SALE.all()),
-    "change_sale": (SALE.sale, SALE.items),
-    "restore": (SALE.sale, SALE.stock, SALE.sold, SALE.buyers, SALE.tokens),
+    "open_sale": (keys.returned(0), keys.sales(0), *SALE.all()),
+    "change_sale": (SALE.sale, SALE.items, keys.returned(0)),
+    "restore": (SALE.sale, SALE.stock, SALE.sold, SALE.buyers, SALE.tokens, SALE.accepts),
+    "release": (*(SALE.sale, SALE.stock, SALE.sold, SALE.buyers, SALE.tokens), keys.returned(0)),
+    "top_up": (SALE.sale, SALE.stock, SALE.top_ups, keys.returned(0)),
 }
 ITEM = "255|2|299|A name | with a bar"
 GOOD: dict[str, list[Any]] = {
     "open_sale": [
-        *("id", 2, 2, "paused", "title", "GBP", 0, 4_102_444_800_000, 900_000),
+        *("id", 2, 2, "paused", "title", "GBP", 0, 4_102_444_800_000, 900_000, b"s" * 16),
         *("A", ITEM, 5, "B", ITEM, 5),
     ],
-    "change_sale": [2, 3, "paused", "title", 0, 4_102_444_800_000, 900_000, "A", ITEM, "B", ITEM],
+    "change_sale": [
+        *(2, 3, "paused", "title", 0, 4_102_444_800_000, 900_000, b"s" * 16),
+        *("A", ITEM, "B", ITEM),
+    ],
     "restore": [
         2,
         *(b"t" * 10, b"A\x01" + b"x" * 14 + b"1:255:900:A", b"b" * 16, "A", 1),
         *(b"u" * 10, b"R\x01" + b"x" * 14 + b"2:255:900:A", b"b" * 16, "A", 2),
     ],
+    "release": [b"t" * 10, b"x" * 6, b"b" * 16, 1, b"s" * 16],
+    "top_up": [2, b"i" * 16, "A", 3, b"s" * 16],
 }
 BAD: list[tuple[str, int, Any]] = [
     *(("open_sale", at, value) for at in (1, 2, 8) for value in (0, "", "1.5", "1e3", "inf", -1)),
     *(("open_sale", at, value) for at in (6, 7) for value in ("", "soon", -1, "1" * 16)),
     ("open_sale", 3, "settled"),
     ("open_sale", 6, 4_102_444_800_000),
-    ("open_sale", 13, "255"),
-    ("open_sale", 14, "0.5"),
-    ("open_sale", 14, -1),
+    ("open_sale", 9, b"s" * 15),
+    ("open_sale", 14, "255"),
+    ("open_sale", 15, "0.5"),
+    ("open_sale", 15, -1),
     *(("change_sale", at, value) for at in (0, 1, 6) for value in (0, "", "1.5", "nan", -1)),
     *(("change_sale", at, value) for at in (4, 5) for value in ("", "soon", -1)),
     ("change_sale", 2, "gone"),
     ("change_sale", 5, 0),
-    ("change_sale", 10, "255|x|299|A"),
+    ("change_sale", 7, b""),
+    ("change_sale", 11, "255|x|299|A"),
     *(("restore", 10, value) for value in (1, 0, -2, "2.0", "", "x")),
+    *(("release", 3, hold) for hold in (0, 256, 1.5, "x")),
+    ("release", 4, b"s" * 36),
+    *(("top_up", 3, quantity) for quantity in (0.5, "x")),
+    ("top_up", 4, b"s"),
     ("restore", 6, b"u" * 9),
     ("restore", 8, b"b" * 15),
     ("restore", 9, "B"),
@@ -98,3 +111,7 @@ async def test_what_is_good_is_taken(client: Redis) -> None:
     assert await run(client, "restore", GOOD["restore"]) == [1, 0, 0]
     assert await run(client, "change_sale", GOOD["change_sale"]) == 1
     assert await client.hgetall(SALE.stock) == {b"A": b"4", b"B": b"5"}
+    assert await client.hgetall(SALE.accepts) == {b"A": b"2"}
+    assert await run(client, "release", GOOD["release"]) == 1
+    assert await run(client, "top_up", GOOD["top_up"]) == 1
+    assert await client.hgetall(SALE.stock) == {b"A": b"8", b"B": b"5"}

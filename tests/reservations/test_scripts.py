@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -127,6 +127,33 @@ def test_what_is_missing_is_refused_never_defaulted(front: SyncFront) -> None:
     assert front.client.keys() == []
 
 
+def test_sold_out_is_read_with_all_that_it_rests_on(front: SyncFront) -> None:
+    sku, other = (item.sku for item in front.sale.items)
+    sold, refused = a_purchase(front.sale, quantity=2), a_purchase(front.sale, quantity=9)
+    assert codes(front.reserve(sold, sold, refused)) == [
+        ReserveCode.ACCEPTED,
+        ReserveCode.REPLAYED,
+        ReserveCode.LIMIT_REACHED,
+    ]
+    now_ms, *rest = front.sold_out(sku)
+    assert now_ms <= front.sold_out(other)[0] <= now_ms + 60_000
+    sale = [900_000, 1, b"open", 0, front.sale.ends_at_ms]
+    assert rest == [*sale, 2, 3, 1, 1]
+    assert front.sold_out(other)[1:] == [*sale, 3, 3, 0, 1]
+    front.release(sold, 1)
+    front.reclaim(sold, 2)
+    assert front.sold_out(sku)[1:] == [*sale, 2, 3, 1, 1]
+
+
+def test_a_worker_remembers_nothing_of_what_is_missing(front: SyncFront) -> None:
+    assert front.sold_out("nope") == []
+    front.client.hdel(front.keys.stock, "71053")
+    assert front.sold_out("71053") == []
+    assert front.sold_out("85123A") != []
+    front.client.delete(front.keys.sale)
+    assert front.sold_out("85123A") == []
+
+
 def test_replay_outlives_pause_and_end(front: SyncFront) -> None:
     purchase = a_purchase(front.sale)
     front.reserve(purchase)
@@ -169,6 +196,9 @@ class FrontMachine(RuleBasedStateMachine):
     @initialize()
     def open_sale(self) -> None:
         self.client.flushall()
+        self.listener = self.client.pubsub()
+        self.listener.subscribe(keys.returned(0))
+        assert self.listener.get_message(timeout=5.0)["type"] == "subscribe"
         items = (an_item("85123A", 4, 2), an_item("71053", 3, 3))
         self.front = SyncFront(self.client, a_sale(*items))
         assert self.front.open() == 1
@@ -178,6 +208,8 @@ class FrontMachine(RuleBasedStateMachine):
         self.supply = dict(self.stock)
         self.holdings: dict[tuple[bytes, str], int] = defaultdict(int)
         self.bought: dict[bytes, Bought] = {}
+        self.told: list[bytes] = []
+        self.tell("")
         self.top_ups: set[bytes] = set()
 
     def predict(self, purchase: Purchase) -> ReserveCode:
@@ -233,6 +265,7 @@ class FrontMachine(RuleBasedStateMachine):
             assert code == 2
         else:
             assert code == 1
+            self.tell(order.purchase.sku)
             order.held = False
             self.stock[order.purchase.sku] += order.purchase.quantity
             self.holdings[order.purchase.buyer_id, order.purchase.sku] -= order.purchase.quantity
@@ -272,6 +305,8 @@ class FrontMachine(RuleBasedStateMachine):
         else:
             assert code == 1
             self.top_ups.add(top_up_id)
+            if quantity > 0:
+                self.tell(sku)
             self.stock[sku] += quantity
             self.supply[sku] += quantity
 
@@ -281,7 +316,15 @@ class FrontMachine(RuleBasedStateMachine):
         assert code == (1 if revision > self.revision else 2)
         if revision > self.revision:
             self.revision, self.paused = revision, paused
+            self.tell("")
             self.limits[SKUS[0]] = limit
+
+    def tell(self, sku: str) -> None:
+        self.told.append(self.front.sale.sale_id.bytes + sku.encode())
+
+    def teardown(self) -> None:
+        if hasattr(self, "listener"):
+            self.listener.close()
 
     @rule()
     def open_again(self) -> None:
@@ -308,6 +351,28 @@ class FrontMachine(RuleBasedStateMachine):
         assert {field: int(value) for field, value in units.items()} == {
             buyer + sku.encode(): held for (buyer, sku), held in self.holdings.items() if held
         }
+
+    @invariant()
+    def accepts_are_the_tokens_of_each_sku(self) -> None:
+        if not hasattr(self, "front"):
+            return
+        bought = Counter(each.purchase.sku for each in self.bought.values())
+        assert self.front.units(self.front.keys.accepts) == bought
+        for sku in SKUS:
+            *_, limit, stock, accepts, tokens = self.front.sold_out(sku)
+            assert (limit, stock) == (self.limits[sku], self.stock[sku])
+            assert (accepts, tokens) == (bought[sku], len(self.bought))
+
+    @invariant()
+    def who_remembers_is_told_of_what_came_back_and_of_nothing_else(self) -> None:
+        if not hasattr(self, "front"):
+            return
+        self.client.publish(keys.returned(0), "that is all")
+        heard = []
+        while (message := self.listener.get_message(timeout=5.0)["data"]) != b"that is all":
+            heard.append(message)
+        assert heard == self.told
+        self.told = []
 
 
 def test_any_order_of_calls(client: redis.Redis) -> None:

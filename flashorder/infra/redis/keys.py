@@ -1,7 +1,7 @@
-"""Every key name there is, and nowhere else.
+"""Every name of a key or a channel there is, and nowhere else.
 
 All keys of a shard carry its hash tag, ``{s0}``, ``{s1}`` …, so each script runs unchanged on a
-Redis Cluster. Scripts get keys through KEYS and build none.
+Redis Cluster. Scripts get keys and channels through KEYS and build none.
 """
 
 from __future__ import annotations
@@ -20,6 +20,14 @@ def sales(shard: int) -> str:
     return f"{{s{shard}}}:sales"
 
 
+def returned(shard: int) -> str:
+    """Channel: what was given back or changed in the shard, for those who remember "sold out".
+
+    A message is the sale's id (16 bytes) and the SKU; no SKU means every one of the sale.
+    """
+    return f"{{s{shard}}}:returned"
+
+
 @dataclass(frozen=True, slots=True)
 class SaleKeys:
     """The keys of one sale in one shard; templates as the headers of lua/ name them."""
@@ -36,6 +44,8 @@ class SaleKeys:
     """Hash ``{sN}:sale:<id>:buyers``: 16 bytes of buyer id + sku → units held."""
     tokens: str
     """Hash ``{sN}:sale:<id>:tokens``: 10 bytes of token → the purchase's record."""
+    accepts: str
+    """Hash ``{sN}:sale:<id>:accepts``: ``<sku>`` → purchases ever accepted; it only grows."""
     top_ups: str
     """Set ``{sN}:sale:<id>:top_ups``: ids of the top-ups that were applied."""
 
@@ -48,6 +58,7 @@ class SaleKeys:
             self.sold,
             self.buyers,
             self.tokens,
+            self.accepts,
             self.top_ups,
         )
 
@@ -62,5 +73,6 @@ def sale_keys(shard: int, sale_id: uuid.UUID) -> SaleKeys:
         sold=f"{root}:sold",
         buyers=f"{root}:buyers",
         tokens=f"{root}:tokens",
+        accepts=f"{root}:accepts",
         top_ups=f"{root}:top_ups",
     )

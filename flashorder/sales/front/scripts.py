@@ -85,7 +85,7 @@ class SaleFront:
             with store_failures():
                 code = await self._open(
                     self._redis,
-                    (keys.sales(shard), *key.all()),
+                    (keys.returned(shard), keys.sales(shard), *key.all()),
                     (
                         str(sale.sale_id),
                         sale.generation,
@@ -96,6 +96,7 @@ class SaleFront:
                         sale.starts_at_ms,
                         sale.ends_at_ms,
                         sale.payment_window_seconds * 1000,
+                        sale.sale_id.bytes,
                         *(value for item in items for value in item),
                     ),
                 )
@@ -111,7 +112,7 @@ class SaleFront:
             with store_failures():
                 code = await self._change(
                     self._redis,
-                    (key.sale, key.items),
+                    (key.sale, key.items, keys.returned(shard)),
                     (
                         sale.generation,
                         sale.revision,
@@ -120,6 +121,7 @@ class SaleFront:
                         sale.starts_at_ms,
                         sale.ends_at_ms,
                         sale.payment_window_seconds * 1000,
+                        sale.sale_id.bytes,
                         *(value for item in items for value in item),
                     ),
                 )
@@ -141,8 +143,8 @@ class SaleFront:
             with store_failures():
                 code = await self._top_up(
                     self._redis,
-                    (key.sale, key.stock, key.top_ups),
-                    (generation, top_up_id.bytes, sku, portion),
+                    (key.sale, key.stock, key.top_ups, keys.returned(shard)),
+                    (generation, top_up_id.bytes, sku, portion, sale_id.bytes),
                 )
             outcomes.append(TOP_UP_CODES[code])
         return _weakest(outcomes, TOP_UP_CODES.values())
@@ -159,7 +161,7 @@ class SaleFront:
         with store_failures():
             code, restored, refused = await self._restore(
                 self._redis,
-                (key.sale, key.stock, key.sold, key.buyers, key.tokens),
+                (key.sale, key.stock, key.sold, key.buyers, key.tokens, key.accepts),
                 (
                     generation,
                     *(
