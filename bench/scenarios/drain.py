@@ -2,8 +2,8 @@
 
 Ours: a stream of orders that lua/reserve.lua has accepted, then one `flashorder consume` on the
 processor that the web worker would have: order, line, event, stock guard, outbox, acknowledgement.
-Floors, from one asyncpg connection on that same processor, 500 rows a statement as the consumer
-has them: the order rows alone into a table like `orders` with all of its indexes and checks, and
+Floors, from one asyncpg connection on that same processor, as many rows a statement as the consumer
+has at most: the order rows alone into a table like `orders` with all of its indexes and checks, and
 into one with a primary key only. The database runs with the load, durable, as `flashorder up`
 starts it. Before each round the tables are emptied.
 
@@ -22,12 +22,13 @@ from bench.figures import Contender, Kind, Outcome, Round, in_turn, kinds_of, ra
 from bench.processes import run_to_end
 from bench.reserving import reserve_orders
 from bench.stand import Stand, open_stand
+from flashorder.settings import Settings
 
 TITLE = "the stream into PostgreSQL"
 OURS = "flashorder consume"
 FLOOR = "raw unnest insert, same indexes"
 BARE = "raw unnest insert, primary key only"
-BATCH = 500
+BATCH: int = Settings.model_fields["consumer_batch_entries_max"].default
 ORDERS_PER_SECOND = 20_000
 TABLES = {FLOOR: "bench_orders", BARE: "bench_orders_bare"}
 EMPTIED = "orders, order_lines, order_events, outbox, bench_orders, bench_orders_bare"
