@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import uuid
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -68,16 +69,19 @@ class ReserveMetrics:
         )
 
 
-_Waiting: TypeAlias = tuple[Purchase, "asyncio.Future[Verdict]"]
+Outcome: TypeAlias = Verdict | FlashorderError
+Settle: TypeAlias = Callable[[Outcome], None]
+"""Takes the store's word on a purchase, or why there is none; called once, and must not block."""
+_Waiting: TypeAlias = tuple[Purchase, Settle]
 
 
 class Batcher:
     """Gathers the purchases of one shard; ``run`` is its owner's task, in the loop that makes it.
 
-    ``submit`` raises ``Overloaded`` when ``waiting_max`` purchases wait already, and
-    ``StoreUnavailable`` at once while the store is known to be away. A purchase whose batch got no
-    answer raises ``StoreUnavailable`` too: it may have been taken or not, and the same idempotency
-    key tells which on the next try.
+    A purchase is ``Overloaded`` when ``waiting_max`` purchases wait already, and
+    ``StoreUnavailable`` at once while the store is known to be away. One whose batch got no answer
+    is ``StoreUnavailable`` too: it may have been taken or not, and the same idempotency key tells
+    which on the next try.
     """
 
     def __init__(
@@ -99,6 +103,8 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
+        # Whether ``run`` has been woken for what is in the queue.
+        self._knows = False
         self._away = False
         self._stopped = False
 
@@ -112,22 +118,37 @@ class Batcher:
         """Whether the store did not answer the last batch, and has not come back since."""
         return self._away
 
-    def submit(self, purchase: Purchase) -> asyncio.Future[Verdict]:
-        """The store's word on ``purchase``, after it has fsynced whatever it took.
+    def put(self, purchase: Purchase, settle: Settle) -> None:
+        """Have ``settle`` told the store's word, after it has fsynced whatever it took.
 
-        No coroutine, because that would be one more to be resumed for each purchase.
+        A callback, because a future for each purchase would be one more turn of the loop for each.
         """
-        answer: asyncio.Future[Verdict] = self._loop.create_future()
         if self._away or self._stopped:
             self._metrics.refused.labels("store_unavailable").inc()
-            answer.set_exception(StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS))
+            settle(StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS))
         elif len(self._queue) >= self._waiting_max:
             self._metrics.refused.labels("overloaded").inc()
-            answer.set_exception(Overloaded(retry_after_seconds=RETRY_AFTER_SECONDS))
+            settle(Overloaded(retry_after_seconds=RETRY_AFTER_SECONDS))
         else:
-            self._queue.append((purchase, answer))
-            self._arrived.set()
-        return answer
+            self._queue.append((purchase, settle))
+            if not self._knows:
+                self._knows = True
+                self._arrived.set()
+
+    def submit(self, purchase: Purchase) -> asyncio.Future[Verdict]:
+        """The same to be awaited; an outcome that is a failure is raised."""
+        word: asyncio.Future[Verdict] = self._loop.create_future()
+
+        def settle(outcome: Outcome) -> None:
+            if word.done():
+                return
+            if isinstance(outcome, Verdict):
+                word.set_result(outcome)
+            else:
+                word.set_exception(outcome)
+
+        self.put(purchase, settle)
+        return word
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Fly batches until ``stopping`` is set and nothing waits; then refuse what comes."""
@@ -136,6 +157,7 @@ class Batcher:
         try:
             while not (stopping.is_set() and not self._queue):
                 if not self._queue:
+                    self._knows = False
                     self._arrived.clear()
                     await self._arrived.wait()
                     # One turn of the loop: what the same wake-up brought goes along.
@@ -154,28 +176,29 @@ class Batcher:
         return min(len(self._queue), self._batch_max)
 
     async def _fly(self, batch: list[_Waiting]) -> None:
-        by_sale: dict[tuple[bytes, int], list[_Waiting]] = {}
-        for each in batch:
-            purchase = each[0]
-            by_sale.setdefault((purchase.sale_id.bytes, purchase.generation), []).append(each)
         self._metrics.waiting.set(len(self._queue))
-        for (sale_id, generation), group in by_sale.items():
+        groups = _by_sale(batch)
+        for at, group in enumerate(groups):
             if self._away:
                 self._refuse(group, StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS))
                 continue
             try:
-                await self._ask(sale_id, generation, group)
+                await self._ask(group)
             except FlashorderError as error:
                 self._refuse(group, error)
             except asyncio.CancelledError:
-                self._refuse(batch, StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS))
+                for unanswered in groups[at:]:
+                    self._refuse(
+                        unanswered, StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS)
+                    )
                 raise
             except Exception as error:  # a batch must never take the batcher with it
                 log.exception("reserve_batch_failed", shard=self._shard)
                 self._refuse(group, FlashorderError(f"the reservation failed: {error!r}"))
 
-    async def _ask(self, sale_id: bytes, generation: int, group: list[_Waiting]) -> None:
-        sale = keys.sale_keys(self._shard, group[0][0].sale_id)
+    async def _ask(self, group: list[_Waiting]) -> None:
+        first = group[0][0]
+        sale = keys.sale_keys(self._shard, first.sale_id)
         script_keys = (
             sale.sale,
             sale.items,
@@ -190,7 +213,10 @@ class Batcher:
         try:
             with self._metrics.batch_seconds.time(), store_failures():
                 reply = await call_packed(
-                    self._redis, self._script, script_keys, (generation, sale_id, *arguments)
+                    self._redis,
+                    self._script,
+                    script_keys,
+                    (first.generation, first.sale_id.bytes, *arguments),
                 )
         except StoreUnavailable as error:
             if isinstance(error.__cause__, OutOfMemoryError):
@@ -212,16 +238,20 @@ class Batcher:
         now_ms, window_ms = int(reply[0]), int(reply[1])
         assert len(reply) == 2 + 2 * len(group), "reserve.lua answers each purchase"
         numbers = reply[2::2]
-        for (_, answer), number, detail in zip(group, numbers, reply[3::2], strict=True):
-            if not answer.done():
-                answer.set_result(Verdict(_CODES[number], detail, now_ms, window_ms))
+        for (_, settle), number, detail in zip(group, numbers, reply[3::2], strict=True):
+            try:
+                settle(Verdict(_CODES[number], detail, now_ms, window_ms))
+            except Exception:  # one shopper's answer must not cost the others theirs
+                log.exception("purchase_not_settled", shard=self._shard)
         for number, count in Counter(numbers).items():
             self._metrics.by_code[_CODES[number]].inc(count)
 
     def _refuse(self, group: Iterable[_Waiting], error: FlashorderError) -> None:
-        for _, answer in group:
-            if not answer.done():
-                answer.set_exception(error)
+        for _, settle in group:
+            try:
+                settle(error)
+            except Exception:  # as above
+                log.exception("purchase_not_settled", shard=self._shard)
 
     async def _until_back(self, stop: asyncio.Future[Any]) -> None:
         while not stop.done():
@@ -235,3 +265,17 @@ class Batcher:
                 self._away = False
                 log.info("store_available", shard=self._shard)
                 return
+
+
+def _by_sale(batch: list[_Waiting]) -> list[list[_Waiting]]:
+    """The purchases of each sale, for which there is a script call each; usually it is one."""
+    first = batch[0][0]
+    if all(
+        each.sale_id is first.sale_id and each.generation == first.generation for each, _ in batch
+    ):
+        return [batch]
+    groups: dict[tuple[uuid.UUID, int], list[_Waiting]] = {}
+    for waiting in batch:
+        each = waiting[0]
+        groups.setdefault((each.sale_id, each.generation), []).append(waiting)
+    return list(groups.values())

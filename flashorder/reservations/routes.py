@@ -9,7 +9,8 @@ from typing import Annotated
 import msgspec
 
 from flashorder.infra.http.answers import PRIVATE, REPLAYED, Answer
-from flashorder.infra.http.endpoint import Call, Endpoint, MoneyBody, Role
+from flashorder.infra.http.endpoint import Call, Endpoint, MoneyBody, Role, Settle
+from flashorder.infra.redis.connection import RETRY_AFTER_SECONDS
 from flashorder.kernel.clock import rfc3339_from_ms
 from flashorder.kernel.errors import (
     Conflict,
@@ -19,11 +20,13 @@ from flashorder.kernel.errors import (
     InvalidInput,
     Locked,
     NotFound,
+    StoreUnavailable,
     TooEarly,
 )
 from flashorder.kernel.identifiers import id_text, order_number, parse_id
+from flashorder.reservations.batching import Outcome
 from flashorder.reservations.records import Purchase, PurchaseRecord, ReserveCode, Verdict
-from flashorder.reservations.service import Reservations
+from flashorder.reservations.service import BUILT_ANEW, Reservations
 from flashorder.sales.front import FrontSale
 
 QUANTITY_MAX = 1_000_000
@@ -55,19 +58,45 @@ class AcceptedBody(msgspec.Struct):
 def endpoints(reservations: Reservations) -> list[Endpoint]:
     """The call that buys."""
 
-    async def buy(call: Call) -> Answer:
+    def wanted(call: Call, sale: FrontSale) -> Purchase:
         body: PurchaseBody = call.body
-        sale = await reservations.find_sale(call.path_id("sale_id"))
         assert call.idempotency_key is not None, "the endpoint demands it"
-        purchase, verdict = await reservations.buy(
+        return reservations.purchase(
             sale,
-            call.caller.account_id,
+            call.caller.account_bytes,
             call.idempotency_key,
             body.sku,
             body.quantity,
-            _address(body.address_id),
+            _address(body.address_id) if body.address_id is not None else b"",
         )
+
+    def answered(sale: FrontSale, purchase: Purchase, verdict: Verdict) -> Answer | FlashorderError:
+        if verdict.code in BUILT_ANEW:
+            reservations.look_again()
         return answer_of(sale, purchase, verdict)
+
+    def buy_directly(call: Call, settle: Settle) -> bool:
+        sale = reservations.known_sale(call.path_id("sale_id"))
+        if sale is None:
+            return False
+        purchase = wanted(call, sale)
+
+        def decided(outcome: Outcome) -> None:
+            if isinstance(outcome, Verdict):
+                settle(answered(sale, purchase, outcome))
+            else:
+                settle(outcome)
+
+        reservations.put(purchase, decided)
+        return True
+
+    async def buy(call: Call) -> Answer:
+        sale = await reservations.find_sale(call.path_id("sale_id"))
+        purchase = wanted(call, sale)
+        answer = answered(sale, purchase, await reservations.buy(purchase))
+        if isinstance(answer, FlashorderError):
+            raise answer
+        return answer
 
     return [
         Endpoint(
@@ -95,24 +124,22 @@ def endpoints(reservations: Reservations) -> list[Endpoint]:
                 503: ("overloaded", "store_unavailable"),
             },
             idempotency_key=True,
-            direct=True,
+            direct=buy_directly,
         )
     ]
 
 
-def _address(text: str | None) -> uuid.UUID | None:
-    if text is None:
-        return None
+def _address(text: str) -> bytes:
     address_id = parse_id(text)
     if address_id is None:
         raise InvalidInput(
             fields=(FieldError("/address_id", "not_an_id", "this is no address id"),)
         )
-    return address_id
+    return address_id.bytes
 
 
-def answer_of(sale: FrontSale, purchase: Purchase, verdict: Verdict) -> Answer:
-    """The answer to an accepted or replayed purchase; a refusal is raised."""
+def answer_of(sale: FrontSale, purchase: Purchase, verdict: Verdict) -> Answer | FlashorderError:
+    """The answer to an accepted or replayed purchase, or else why there is no order."""
     if verdict.code is ReserveCode.ACCEPTED:
         return _accepted(
             sale,
@@ -128,7 +155,15 @@ def answer_of(sale: FrontSale, purchase: Purchase, verdict: Verdict) -> Answer:
         answer = _accepted(sale, purchase, order_id, record.unit_price_amount, record.due_ms)
         answer.add_lines(REPLAYED)
         return answer
-    raise refusal(verdict)
+    if verdict.code is ReserveCode.KEY_REUSED:
+        return InvalidInput(
+            "this idempotency key belongs to another request", code="idempotency_key_reused"
+        )
+    if verdict.code in BUILT_ANEW:
+        return StoreUnavailable(
+            "the sale is being built anew", retry_after_seconds=RETRY_AFTER_SECONDS
+        )
+    return refusal(verdict)
 
 
 def _accepted(

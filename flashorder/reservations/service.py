@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from redis.asyncio import Redis
 
-from flashorder.infra.redis.connection import RETRY_AFTER_SECONDS, store_failures
+from flashorder.infra.redis.connection import store_failures
 from flashorder.infra.redis.keys import sale_keys
-from flashorder.kernel.errors import InvalidInput, NotFound, StoreUnavailable
+from flashorder.kernel.errors import NotFound
 from flashorder.kernel.identifiers import (
     idempotency_token,
     order_id_prefix,
@@ -18,10 +18,13 @@ from flashorder.kernel.identifiers import (
     shard_of,
 )
 from flashorder.reservations.admission import Admission
-from flashorder.reservations.batching import Batcher
+from flashorder.reservations.batching import Batcher, Settle
 from flashorder.reservations.ports import AcceptedPurchase
 from flashorder.reservations.records import Purchase, PurchaseRecord, ReserveCode, Verdict
 from flashorder.sales.front import FrontSale
+
+BUILT_ANEW: Final = frozenset({ReserveCode.STALE_GENERATION, ReserveCode.STOCK_MISSING})
+"""Verdicts that tell of the worker's view of the sale, and nothing of the purchase."""
 
 
 class Directory(Protocol):
@@ -39,8 +42,8 @@ class Directory(Protocol):
         """Every sale that is known."""
         ...
 
-    async def refresh(self) -> None:
-        """Ask the store again; concurrent callers share one answer."""
+    def refresh_soon(self) -> None:
+        """Have the store asked again, without waiting for it."""
         ...
 
 
@@ -69,48 +72,51 @@ class Reservations:
             raise NotFound("there is no such sale", code="sale_not_found")
         return sale
 
-    async def buy(
+    def known_sale(self, sale_id: uuid.UUID) -> FrontSale | None:
+        """The sale, if nobody has to be asked for it."""
+        return self._directory.get(sale_id)
+
+    def purchase(
         self,
         sale: FrontSale,
-        buyer_id: uuid.UUID,
+        buyer_id: bytes,
         idempotency_key: str,
         sku: str,
         quantity: int,
-        address_id: uuid.UUID | None,
-    ) -> tuple[Purchase, Verdict]:
-        """Ask for ``quantity`` units; refusals are verdicts.
-
-        Raises ``InvalidInput`` (``idempotency_key_reused``), ``Overloaded``, ``StoreUnavailable``.
-        """
-        self._admission.check()
-        buyer = buyer_id.bytes
-        address = address_id.bytes if address_id else b""
-        purchase = Purchase(
+        address_id: bytes = b"",
+    ) -> Purchase:
+        """The wish of a buyer, with the identity that its key gives it; ids are 16 bytes."""
+        return Purchase(
             sale_id=sale.sale_id,
             generation=sale.generation,
-            token=idempotency_token(self._secret, buyer, sale.sale_id.bytes, idempotency_key),
+            token=idempotency_token(self._secret, buyer_id, sale.sale_bytes, idempotency_key),
             prefix=order_id_prefix(),
             fingerprint=request_fingerprint(
-                self._secret, buyer, b"%d|%b|%b" % (quantity, address, sku.encode())
+                self._secret, buyer_id, b"%d|%b|%b" % (quantity, address_id, sku.encode())
             ),
-            buyer_id=buyer,
+            buyer_id=buyer_id,
             sku=sku,
             quantity=quantity,
-            address_id=address,
+            address_id=address_id,
         )
-        verdict = await self._batchers[shard_of(buyer, len(self._batchers))].submit(purchase)
-        if verdict.code is ReserveCode.ACCEPTED:
-            return purchase, verdict
-        if verdict.code is ReserveCode.KEY_REUSED:
-            raise InvalidInput(
-                "this idempotency key belongs to another request", code="idempotency_key_reused"
-            )
-        if verdict.code in (ReserveCode.STALE_GENERATION, ReserveCode.STOCK_MISSING):
-            await self._directory.refresh()
-            raise StoreUnavailable(
-                "the sale is being built anew", retry_after_seconds=RETRY_AFTER_SECONDS
-            )
-        return purchase, verdict
+
+    def put(self, purchase: Purchase, settle: Settle) -> None:
+        """Have the store decide ``purchase``; ``settle`` is told, be it a refusal or a failure.
+
+        Raises ``Overloaded`` when there is no room for anything.
+        """
+        self._admission.check()
+        self._batchers[shard_of(purchase.buyer_id, len(self._batchers))].put(purchase, settle)
+
+    async def buy(self, purchase: Purchase) -> Verdict:
+        """``put``, awaited. Raises ``Overloaded``, ``StoreUnavailable``."""
+        self._admission.check()
+        shard = shard_of(purchase.buyer_id, len(self._batchers))
+        return await self._batchers[shard].submit(purchase)
+
+    def look_again(self) -> None:
+        """Have the sales read soon: a verdict told that one was built anew."""
+        self._directory.refresh_soon()
 
     async def find(self, order_id: uuid.UUID, buyer_id: uuid.UUID) -> AcceptedPurchase | None:
         """See ``AcceptedPurchases.find``: one round trip over all sales that the front knows."""

@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import replace
 
 import structlog
@@ -16,6 +17,7 @@ from flashorder.sales.front import FrontSale, SaleFront
 
 log = structlog.get_logger(__name__)
 GENERATIONS_REMEMBERED_MAX = 10_000
+HURRY_SECONDS = 0.05
 
 
 class SaleDirectory:
@@ -40,21 +42,35 @@ class SaleDirectory:
         self._read_at: float | None = None
         self._store_ahead_ms = 0.0
         self._away = False
+        self._wanted = asyncio.Event()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Refresh until ``stopping`` is set; the store being away is waited out."""
-        while not stopping.is_set():
-            try:
-                async with self._reading:
-                    await self._read()
-            except StoreUnavailable:
-                pass  # told once by _read(); the last reading stays
-            except Exception as error:  # a reading that cannot be understood must not end the task
-                log.warning("sale_directory_unreadable", error=repr(error))
-            try:
-                await asyncio.wait_for(stopping.wait(), self._refresh_seconds)
-            except TimeoutError:
-                continue
+        stop = asyncio.ensure_future(stopping.wait())
+        stop.add_done_callback(lambda _: self._wanted.set())
+        try:
+            while not stopping.is_set():
+                self._wanted.clear()
+                await self._read_anyway()
+                # However many ask for it, the store is not read without a pause.
+                await asyncio.wait({stop}, timeout=min(HURRY_SECONDS, self._refresh_seconds))
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._wanted.wait(), self._refresh_seconds)
+        finally:
+            stop.cancel()
+
+    async def _read_anyway(self) -> None:
+        try:
+            async with self._reading:
+                await self._read()
+        except StoreUnavailable:
+            pass  # told once by _read(); the last reading stays
+        except Exception as error:  # a reading that cannot be understood must not end the task
+            log.warning("sale_directory_unreadable", error=repr(error))
+
+    def refresh_soon(self) -> None:
+        """Have ``run`` read again without waiting for its time."""
+        self._wanted.set()
 
     def get(self, sale_id: uuid.UUID) -> FrontSale | None:
         """The sale as last read, without asking the store."""

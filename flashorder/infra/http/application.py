@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 import msgspec
 from aiohttp import web
 
-from flashorder.infra.http.binding import Parts, RequestHandler, bind, routed
+from flashorder.infra.http.binding import RequestHandler, bind
+from flashorder.infra.http.checks import Parts
 from flashorder.infra.http.direct import DIRECT, DirectCalls
 from flashorder.infra.http.endpoint import Endpoint
 from flashorder.infra.http.idempotency import IdempotencyStore
@@ -62,10 +63,10 @@ def build_application(
     unlimited = Parts(settings, authenticator, None, None, metrics.requests)
     direct = app[DIRECT] = DirectCalls()
     for endpoint in everything:
-        handler = bind(endpoint, unlimited if endpoint.operational else limited)
-        _add(app, endpoint, routed(handler))
-        if endpoint.direct:
-            direct.add(endpoint, handler)
+        its_parts = unlimited if endpoint.operational else limited
+        _add(app, endpoint, bind(endpoint, its_parts))
+        if endpoint.direct is not None:
+            direct.add(endpoint, its_parts)
     app.router.add_route("*", "/{path:.*}", _fallback(app, metrics))
     return app
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
-from aiohttp import hdrs, web
+from aiohttp import StreamReader, hdrs, web
 
 from flashorder.infra.http.problems import RequestTimeout
 from flashorder.kernel.errors import (
@@ -35,12 +35,11 @@ class ClientGone(ConnectionError):
     """The client left in the middle of its request: there is nobody to answer."""
 
 
-def read_ready(request: web.Request, bytes_max: int) -> bytes | None:
+def read_ready(content: StreamReader, bytes_max: int) -> bytes | None:
     """The whole body if it has arrived, as nearly always: no timer, no waiting; else None.
 
     Raises what ``read_body`` raises.
     """
-    content = request.content
     if not content.is_eof():
         return None
     try:
@@ -56,7 +55,7 @@ def read_ready(request: web.Request, bytes_max: int) -> bytes | None:
 
 async def read_body(request: web.Request, bytes_max: int, timeout_seconds: float) -> bytes:
     """The whole body. ``PayloadTooLarge``, ``RequestTimeout``, ``MalformedRequest``, ClientGone."""
-    body = read_ready(request, bytes_max)
+    body = read_ready(request.content, bytes_max)
     if body is not None:
         return body
     try:

@@ -1,67 +1,243 @@
-"""Calls that are found before aiohttp's router is asked.
+"""Calls that are served as soon as they have arrived, without a task each.
 
-Resolving a path through ``web.Application`` costs several µs, which is more than a whole purchase
-may lose. A direct call is looked up in a memo of the raw request target and handled at once;
-whatever is not plainly one of these (another method, an escape, a query, an ``Expect``) goes to the
-application as ever, which has the same calls as routes. ``web.Server.request_handler`` is where
-this is put in front; tests/infra/http/test_direct.py fails when aiohttp does not ask it any more.
+aiohttp wakes a task for each request, which makes a request object, a writer and a second task for
+the handler, and goes through the router: 14 µs, more than a whole purchase may cost. A connection
+that waits for a request therefore looks whether what its parser has just finished is plainly a
+direct call. If so, the call's ``direct`` handler runs at once, as a plain function, and whoever
+decides the call later (the batch that it flies with) settles it by a callback that writes the
+answer. The parser, the connection and its life are aiohttp's as ever, and whatever is not plain
+(another method, an escape, a query, a body on its way, a second request in the queue, a client that
+does not read, HTTP/1.0) goes to the application, which has the same calls as routes.
+
+While a direct call is in flight, the connection keeps the future that aiohttp's task sleeps on to
+itself, so that to aiohttp it is busy. That is private to ``web.RequestHandler``:
+tests/infra/http/test_direct.py drives all of it over real sockets and fails when it changes.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import lru_cache
+from time import perf_counter
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, StreamReader, web
+from aiohttp.http import RawRequestMessage
 
+from flashorder.infra.http.answers import Answer
+from flashorder.infra.http.binding import as_answer
 from flashorder.infra.http.bodies import PATH_VALUE_CHARACTERS_MAX
-from flashorder.infra.http.endpoint import Endpoint
+from flashorder.infra.http.checks import (
+    IDEMPOTENCY_KEY,
+    TRACEPARENT,
+    Headers,
+    Parts,
+    admission,
+    failed,
+    reception,
+)
+from flashorder.infra.http.connections import Connections, GuardedConnection
+from flashorder.infra.http.endpoint import Call, Endpoint
+from flashorder.infra.http.idempotency import checked_key
+from flashorder.infra.telemetry.tracing import Trace, current_trace
 
 TARGETS_REMEMBERED_MAX: Final = 1024
 _NAME: Final = re.compile(r"\\\{(\w+)\\\}")
 # Nothing that is spelt in two ways, and nothing that ``check_path`` would refuse.
 _VALUE: Final = rf"(?P<\1>[A-Za-z0-9_-]{{1,{PATH_VALUE_CHARACTERS_MAX}}})"
 
-PathHandler: TypeAlias = Callable[[web.Request, Mapping[str, str]], Awaitable[web.StreamResponse]]
+Serve: TypeAlias = Callable[
+    [RawRequestMessage, StreamReader, Mapping[str, str], str, Callable[[Answer], None]], None
+]
+"""Serves a request that has arrived whole: its head, its body, the values of its path, the address
+of its peer, and what takes the answer."""
 
 
 class DirectCalls:
-    """Handlers by method and path; ``in_front_of`` puts them before another handler."""
+    """What serves each direct call, by method and path."""
 
     def __init__(self) -> None:
-        self._calls: list[tuple[str, re.Pattern[str], PathHandler]] = []
+        self._calls: list[tuple[str, re.Pattern[str], Serve]] = []
+        self._awaited: set[asyncio.Task[None]] = set()
+        self.find = lru_cache(maxsize=TARGETS_REMEMBERED_MAX)(self._find)
+        """What serves a method and a request target, with the path's values; None: nothing."""
 
-    def add(self, endpoint: Endpoint, handler: PathHandler) -> None:
-        """Serve ``endpoint`` by ``handler``, which need not check the values of the path."""
+    def add(self, endpoint: Endpoint, parts: Parts) -> None:
+        """Serve ``endpoint``, which has a ``direct`` handler and takes no query."""
+        assert endpoint.direct is not None, f"{endpoint.path} has no direct handler"
+        assert endpoint.query is None, f"{endpoint.path} has a query"
         pattern = re.compile(_NAME.sub(_VALUE, re.escape(endpoint.path)))
-        self._calls.append((endpoint.method, pattern, handler))
+        self._calls.append((endpoint.method, pattern, self._bound(endpoint, parts)))
 
-    def _find(self, method: str, target: str) -> tuple[PathHandler, Mapping[str, str]] | None:
-        for its_method, pattern, handler in self._calls:
+    def _find(self, method: str, target: str) -> tuple[Serve, Mapping[str, str]] | None:
+        for its_method, pattern, serve in self._calls:
             if method == its_method and (match := pattern.fullmatch(target)):
-                return handler, MappingProxyType(match.groupdict())
+                return serve, MappingProxyType(match.groupdict())
         return None
 
-    def in_front_of(
-        self, otherwise: Callable[[Any], Awaitable[web.StreamResponse]]
-    ) -> Callable[[Any], Awaitable[web.StreamResponse]]:
-        """A handler of requests that tries these first."""
-        methods = frozenset(method for method, _, _ in self._calls)
-        find = lru_cache(maxsize=TARGETS_REMEMBERED_MAX)(self._find)
+    def _bound(self, endpoint: Endpoint, parts: Parts) -> Serve:
+        """The same checks in the same order as ``binding.bind``."""
+        admit = admission(endpoint, parts)
+        body_at_once = reception(endpoint, parts).at_once
+        begin = endpoint.direct
+        assert begin is not None
+        demands_key = endpoint.demands_key
+        record = parts.meter.series(endpoint.method, endpoint.path).record
 
-        def handle(request: web.Request) -> Awaitable[web.StreamResponse]:
-            method = request.method
-            if method in methods:
-                found = find(method, request.raw_path)
-                # aiohttp's application answers expectations (100-continue, 417).
-                if found is not None and hdrs.EXPECT not in request.headers:
-                    return found[0](request, found[1])
-            return otherwise(request)
+        def serve(
+            message: RawRequestMessage,
+            content: StreamReader,
+            path: Mapping[str, str],
+            peer: str,
+            reply: Callable[[Answer], None],
+        ) -> None:
+            began = perf_counter()
+            headers: Headers = message.headers
+            lines = ""
 
-        return handle
+            def settle(outcome: web.StreamResponse | Exception) -> None:
+                if isinstance(outcome, Answer):
+                    answer = outcome
+                else:
+                    answer = _failure(outcome, message, parts)
+                if lines:
+                    answer.add_lines(lines)
+                record(answer.status, perf_counter() - began)
+                reply(answer)
+
+            try:
+                caller, lines = admit(headers, peer)
+                key = checked_key(headers.get(IDEMPOTENCY_KEY)) if demands_key else None
+                call = Call(None, path, body_at_once(headers, content), None, caller, key)
+                if begin(call, settle):
+                    return
+            except Exception as failure:  # becomes an answer
+                settle(failure)
+                return
+            self._await(_awaited(endpoint, call, headers, settle))
+
+        return serve
+
+    def _await(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._awaited.add(task)
+        task.add_done_callback(self._awaited.discard)
+
+
+async def _awaited(
+    endpoint: Endpoint,
+    call: Call,
+    headers: Headers,
+    settle: Callable[[web.StreamResponse | Exception], None],
+) -> None:
+    """What cannot be decided at once is decided by the endpoint's coroutine."""
+    current_trace.set(Trace(headers.get(TRACEPARENT)))
+    try:
+        outcome: Any = as_answer(await endpoint.handler(call), endpoint.reply_content_type)
+    except Exception as failure:  # becomes an answer
+        outcome = failure
+    settle(outcome)
+
+
+def _failure(outcome: Any, message: RawRequestMessage, parts: Parts) -> Answer:
+    assert isinstance(outcome, Exception), "a direct call is answered by an Answer or a failure"
+    before = current_trace.set(Trace(message.headers.get(TRACEPARENT)))
+    try:
+        return failed(outcome, message.path, parts)
+    finally:
+        current_trace.reset(before)
+
+
+class DirectConnection(GuardedConnection):
+    """A connection that serves direct calls itself."""
+
+    __slots__ = ("_closes", "_find", "_kept_waiter")
+
+    def __init__(
+        self,
+        manager: web.Server,
+        connections: Connections,
+        calls: DirectCalls,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        **options: Any,
+    ) -> None:
+        super().__init__(manager, connections, loop=loop, **options)
+        self._find = calls.find
+        self._closes = False
+        # What aiohttp's task sleeps on, while a direct call is in flight.
+        self._kept_waiter: asyncio.Future[None] | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Let aiohttp parse; where its task waits for a request, see first whether it is needed."""
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            super().data_received(data)
+            return
+        self._waiter = None  # so it is not woken
+        try:
+            super().data_received(data)
+        finally:
+            self._waiter = waiter
+        if self._messages:
+            self._go_on(waiter)
+
+    def _go_on(self, waiter: asyncio.Future[None]) -> None:
+        """Serve what waits in the queue, or wake aiohttp's task for it."""
+        if len(self._messages) == 1 and not self._paused:
+            message, content = self._messages[0]
+            if (
+                isinstance(message, RawRequestMessage)
+                and (found := self._find(message.method, message.path)) is not None
+                and content.is_eof()
+                and message.version == HttpVersion11
+                and not message.upgrade
+            ):
+                self._messages.clear()
+                assert self._parser is not None, "the connection is open"
+                self._parser.message_consumed()
+                self.head_is_complete()
+                self._waiter, self._kept_waiter = None, waiter
+                self._request_in_progress = True
+                self._closes = message.should_close
+                found[0](message, content, found[1], self._address or "", self._reply)
+                return
+        waiter.set_result(None)
+
+    def _reply(self, answer: Answer) -> None:
+        """Write the answer to the call in flight, and wait for the next."""
+        self._request_in_progress = False
+        ended = self._handler_waiter
+        if ended is not None and not ended.done():
+            ended.set_result(None)  # a shutdown waits for it
+        waiter, self._kept_waiter = self._kept_waiter, None
+        transport = self.transport
+        if transport is None or waiter is None:
+            return  # the client has gone
+        if self._closes or self.closing or self._force_close or not answer.keep_alive:
+            answer.force_close()
+            transport.write(answer.whole())
+            self.force_close()
+            waiter.cancel()
+            return
+        transport.write(answer.whole())
+        self._waiter = waiter
+        self._between_requests = True
+        self._next_keepalive_close_time = ends = self._clock() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(ends, self._process_keepalive)
+        if self._messages:
+            self._go_on(waiter)
+
+    def force_close(self) -> None:
+        """Close, and let aiohttp's task end."""
+        super().force_close()
+        waiter, self._kept_waiter = self._kept_waiter, None
+        if waiter is not None:
+            waiter.cancel()
 
 
 DIRECT: web.AppKey[DirectCalls] = web.AppKey("direct", DirectCalls)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 from aiohttp import web
@@ -46,18 +46,29 @@ class Caller:
     role: Role
     session_id: str
     expires_at_unix: int
+    account_bytes: bytes = field(init=False, repr=False, compare=False)
+    """The account's id once more: asking a UUID for its bytes costs a sum each time."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "account_bytes", self.account_id.bytes)
 
 
 class Call(msgspec.Struct, frozen=True):
     """One request, checked: ``body`` and ``query`` are instances of the endpoint's types."""
 
     # A struct, because one is made for each request and a frozen dataclass costs half a µs.
-    request: web.Request
+    request_or_none: web.Request | None
     path: Mapping[str, str]
     body: Any = None
     query: Any = None
     caller_or_none: Caller | None = None
     idempotency_key: str | None = None
+
+    @property
+    def request(self) -> web.Request:
+        """The request; not for calls that are direct."""
+        assert self.request_or_none is not None, "a direct call has no request"
+        return self.request_or_none
 
     @property
     def caller(self) -> Caller:
@@ -80,6 +91,13 @@ class Reply:
     status: int = 200
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Settle: TypeAlias = Callable[[web.StreamResponse | Exception], None]
+"""Takes the answer to a direct call, or the failure that becomes one; to be called once."""
+DirectHandler: TypeAlias = Callable[[Call, Settle], bool]
+"""Sees to it that the call is settled, now or later. False: nothing is done yet, and the call is to
+be awaited by its ``handler``. It is a plain function: what it raises is the failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +123,8 @@ class Endpoint:
     ``limit`` is counted per address beside the limits that every call has; calls may share one.
     ``operational`` calls are for whoever watches over the service: nothing limits them, and they
     answer whatever is away.
-    ``direct`` calls are found before the router is asked (``infra/http/direct.py``); their handlers
-    get a request without ``match_info``.
+    ``direct`` is another handler of the call, for a request that has arrived whole: it is found
+    before the router is asked, and runs without a task (``infra/http/direct.py``).
     """
 
     method: str
@@ -128,7 +146,7 @@ class Endpoint:
     headers: tuple[str, ...] = ()
     limit: RateLimit | None = None
     operational: bool = False
-    direct: bool = False
+    direct: DirectHandler | None = None
     description: str = ""
 
     @property

@@ -1,8 +1,8 @@
 """Rate limits in memory: a bounded number of token buckets, one number each.
 
 The generic cell rate algorithm (ITU-T I.371, annex A), which is a token bucket that keeps only the
-time at which it will be full again. A bucket that is full says nothing, so forgetting the longest
-untouched one costs nobody anything. With several workers each counts for itself: a caller whose
+time at which it will be full again. A bucket that is full says nothing, so forgetting one that was
+long untouched costs nobody anything. With several workers each counts for itself: a caller whose
 connections spread over N workers has up to N times the rate.
 """
 
@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Final
 
-from aiohttp import web
+from multidict import CIMultiDictProxy
 
 from flashorder.infra.http.endpoint import Caller
+from flashorder.infra.recent import Recent
 from flashorder.kernel.errors import RateLimited
 from flashorder.kernel.roles import Role
 from flashorder.settings import Settings
@@ -45,25 +45,31 @@ class RateLimit:
         self.burst = burst
         self._interval_seconds = 1 / per_second
         self._window_seconds = burst / per_second
-        self._buckets_max = buckets_max
         self._clock = clock
-        self._full_at: OrderedDict[Hashable, float] = OrderedDict()
+        self._full_at: Recent[Hashable, float] = Recent(buckets_max)
 
     def __len__(self) -> int:
         return len(self._full_at)
 
     def take(self, key: Hashable) -> int:
         """Take one request of ``key``; how many are left. ``LimitReached`` when there was none."""
+        return self.left(self.spend(key))
+
+    def spend(self, key: Hashable) -> float:
+        """As ``take``, in seconds of the bucket: ``left`` makes a count of them."""
         now = self._clock()
-        full_at = self._full_at.get(key, now)
-        full_at = (full_at if full_at > now else now) + self._interval_seconds
+        full_at = self._full_at.get(key)
+        if full_at is None or full_at < now:
+            full_at = now
+        full_at += self._interval_seconds
         spare_seconds = self._window_seconds - (full_at - now)
         if spare_seconds < -_GRACE_SECONDS:
             raise LimitReached(self, -spare_seconds)
-        self._full_at[key] = full_at
-        self._full_at.move_to_end(key)
-        if len(self._full_at) > self._buckets_max:
-            self._full_at.popitem(last=False)
+        self._full_at.put(key, full_at)
+        return spare_seconds
+
+    def left(self, spare_seconds: float) -> int:
+        """Requests that so many seconds of the bucket are good for."""
         return int((spare_seconds + _GRACE_SECONDS) / self._interval_seconds)
 
     def header_lines(self, left: int) -> str:
@@ -105,26 +111,28 @@ class RateLimits:
         self._buyer_lines = tuple(map(self._buyers.header_lines, range(self._buyers.burst)))
         self._trusted_proxies = settings.trusted_proxies
 
-    def take_address(self, request: web.Request) -> int:
-        """Count the request for its address; how many are left to it."""
-        return self._addresses.take(address_of(request, self._trusted_proxies))
+    def take_address(self, headers: CIMultiDictProxy[str], peer: str) -> float:
+        """Count a request of the connection's ``peer`` for its address; what is left, seconds."""
+        if self._trusted_proxies:
+            peer = address_of(headers, peer, self._trusted_proxies)
+        return self._addresses.spend(peer)
 
-    def take_attempt(self, request: web.Request, limit: RateLimit) -> str:
-        """Count the request for its address in a limit of the call's own; its header lines."""
-        return limit.header_lines(limit.take(address_of(request, self._trusted_proxies)))
+    def take_attempt(self, headers: CIMultiDictProxy[str], peer: str, limit: RateLimit) -> str:
+        """Count a request for a limit of the call's own; the header lines of what is left."""
+        return limit.header_lines(limit.take(address_of(headers, peer, self._trusted_proxies)))
 
-    def address_lines(self, left: int) -> str:
+    def address_lines(self, left_seconds: float) -> str:
         """The header lines for whoever is no shopper."""
-        return self._addresses.header_lines(left)
+        return self._addresses.header_lines(self._addresses.left(left_seconds))
 
-    def take_caller(self, caller: Caller, left_to_address: int) -> str:
+    def take_caller(self, caller: Caller, address_left_seconds: float) -> str:
         """Count the request for its buyer; the header lines that tell what is left."""
         if caller.role is not Role.SHOPPER:
-            return self.address_lines(left_to_address)
-        return self._buyer_lines[self._buyers.take(caller.account_id.int)]
+            return self.address_lines(address_left_seconds)
+        return self._buyer_lines[self._buyers.take(caller.account_bytes)]
 
 
-def address_of(request: web.Request, trusted_proxies: int) -> str:
+def address_of(headers: CIMultiDictProxy[str], peer: str, trusted_proxies: int) -> str:
     """Where a request comes from: the peer, or what the outermost trusted proxy saw as its peer.
 
     Each proxy appends the address it sees to X-Forwarded-For; only the last ``trusted_proxies``
@@ -132,7 +140,7 @@ def address_of(request: web.Request, trusted_proxies: int) -> str:
     append a line of its own, so the entries are those of all lines (RFC 9110, section 5.3).
     """
     if trusted_proxies:
-        hops = ",".join(request.headers.getall("X-Forwarded-For", ())).split(",")
+        hops = ",".join(headers.getall("X-Forwarded-For", ())).split(",")
         if len(hops) >= trusted_proxies and (address := hops[-trusted_proxies].strip()):
             return address
-    return request.remote or ""
+    return peer

@@ -13,7 +13,7 @@ import structlog
 from aiohttp import web
 
 from flashorder.infra.http.connections import Connections, GuardedConnection
-from flashorder.infra.http.direct import DIRECT
+from flashorder.infra.http.direct import DIRECT, DirectCalls, DirectConnection
 from flashorder.infra.open_files import connections_possible
 from flashorder.kernel.errors import Misconfigured
 from flashorder.settings import Settings
@@ -76,13 +76,13 @@ async def serve(
         server = runner.server
         assert server is not None, "set up a line above"
         _mark_complete_heads(server)
-        if DIRECT in app:
-            server.request_handler = app[DIRECT].in_front_of(server.request_handler)
+        direct_calls = app[DIRECT] if DIRECT in app else DirectCalls()
 
-        def connection() -> GuardedConnection:
-            return GuardedConnection(
+        def connection() -> DirectConnection:
+            return DirectConnection(
                 server,
                 connections,
+                direct_calls,
                 loop=loop,
                 access_log=None,
                 auto_decompress=False,

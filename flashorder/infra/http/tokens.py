@@ -12,7 +12,6 @@ import base64
 import hmac
 import time
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -21,6 +20,7 @@ import jwt
 import msgspec
 
 from flashorder.infra.http.endpoint import Caller
+from flashorder.infra.recent import Recent
 from flashorder.kernel.errors import Unauthenticated
 from flashorder.kernel.roles import Role
 from flashorder.settings import Settings
@@ -129,9 +129,8 @@ class Authenticator:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._signer = signer
-        self._remembered_max = remembered_max
         self._clock = clock
-        self._remembered: OrderedDict[str, Caller] = OrderedDict()
+        self._remembered: Recent[str, Caller] = Recent(remembered_max)
         self._revoked: frozenset[str] = frozenset()
 
     @classmethod
@@ -164,9 +163,8 @@ class Authenticator:
                 authorization, now_seconds
             )
         if caller.expires_at_unix <= now_seconds:
-            del self._remembered[authorization]
+            self._remembered.forget(authorization)
             raise _expired()
-        self._remembered.move_to_end(authorization)
         if caller.session_id in self._revoked:
             raise _invalid("This session was ended.")
         return caller
@@ -174,9 +172,7 @@ class Authenticator:
     def _verified(self, authorization: str, now_seconds: float) -> Caller:
         claims = self._signer.read(authorization[len(_SCHEME) :], now_seconds)
         caller = Caller(claims.sub, claims.role, claims.sid, claims.exp)
-        self._remembered[authorization] = caller
-        if len(self._remembered) > self._remembered_max:
-            self._remembered.popitem(last=False)
+        self._remembered.put(authorization, caller)
         return caller
 
 

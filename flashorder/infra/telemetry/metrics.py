@@ -60,7 +60,7 @@ class RequestMeter(Collector):
     """Requests by route template, never by path: the number of series is that of the routes."""
 
     def __init__(self) -> None:
-        self._series: list[RequestSeries] = []
+        self._series: dict[tuple[str, str], RequestSeries] = {}
         self._failures: defaultdict[str, int] = defaultdict(int)
 
     def record_failure(self, code: str) -> None:
@@ -68,10 +68,8 @@ class RequestMeter(Collector):
         self._failures[code] += 1
 
     def series(self, method: str, route: str) -> RequestSeries:
-        """The series of a route, to be recorded into."""
-        series = RequestSeries(method, route)
-        self._series.append(series)
-        return series
+        """The series of a route, to be recorded into: one, however many serve it."""
+        return self._series.setdefault((method, route), RequestSeries(method, route))
 
     def collect(self) -> Iterator[Metric]:
         """The families as they stand now."""
@@ -92,7 +90,7 @@ class RequestMeter(Collector):
         )
         for code, count in self._failures.items():
             failures.add_metric([code], count)
-        for each in self._series:
+        for each in self._series.values():
             if not each.by_status:
                 continue
             for status, count in each.by_status.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from flashorder.sales.model import SaleStatus
@@ -41,6 +41,11 @@ class FrontSale:
     generation: int
     revision: int
     items: tuple[FrontItem, ...]
+    sale_bytes: bytes = field(init=False, repr=False, compare=False)
+    """The id once more, for the hot path: asking a UUID for its bytes costs a sum each time."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sale_bytes", self.sale_id.bytes)
 
 
 class OpenOutcome(StrEnum):
