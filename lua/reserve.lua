@@ -8,7 +8,8 @@
 -- KEYS[5] buyers  {sN}:sale:<sale_id>:buyers  hash
 -- KEYS[6] tokens  {sN}:sale:<sale_id>:tokens  hash
 -- KEYS[7] accepts {sN}:sale:<sale_id>:accepts hash
--- KEYS[8] intents {sN}:intents                stream
+-- KEYS[8] leases  {sN}:sale:<sale_id>:leases  hash
+-- KEYS[9] intents {sN}:intents                stream
 -- ARGV[1] generation   integer, the newest that the caller has seen
 -- ARGV[2] sale_id      16 bytes
 -- ARGV[3+7i] token       10 bytes: the end of the order id, hash of buyer, sale and idempotency key
@@ -22,7 +23,7 @@
 --    1 ACCEPTED          unit price, minor units
 --    2 REPLAYED          the first record of this token (see the head of reservations/records.py)
 --    3 KEY_REUSED        the token belongs to another request
---   10 SOLD_OUT          units left, fewer than wanted
+--   10 SOLD_OUT          units left, fewer than wanted; 0 while a lease stands (sold_out.lua)
 --   11 LIMIT_REACHED     units that the buyer may still have
 --   12 NOT_STARTED       starts_at_ms
 --   13 ENDED             ends_at_ms
@@ -34,11 +35,14 @@
 -- Writes: intents (an entry a purchase), tokens, buyers, stock, sold, accepts.
 -- Invariant: stock + sold is unchanged for each SKU; stock >= 0; an entry exists if and only if the
 --            units were taken; accepts grows by one a new token, so while it stands still, no token
---            of the SKU is new.
--- Complexity: O(purchases); six commands a batch, five a SKU and one XADD an accepted purchase.
+--            of the SKU is new; no token of an SKU is new while a lease on it stands.
+-- Complexity: O(purchases); six commands a batch, six a SKU and one XADD an accepted purchase.
 
 local sale_key, items_key, stock_key, sold_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local buyers_key, tokens_key, accepts_key, intents_key = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local buyers_key, tokens_key, accepts_key = KEYS[5], KEYS[6], KEYS[7]
+local leases_key, intents_key = KEYS[8], KEYS[9]
+-- A lease that ends later than this from now was written under another clock, and is void.
+local LEASE_MS_MAX = 1000
 
 local STRIDE, FIRST = 7, 3
 local count = (#ARGV - FIRST + 1) / STRIDE
@@ -100,6 +104,10 @@ local function load_item(sku)
   items[sku] = { price = price, limit = tonumber(limit) }
   stock[sku] = tonumber(redis.call('HGET', stock_key, sku) or nil)
   taken[sku], accepts[sku] = 0, 0
+  if (stock[sku] or 0) > 0 then
+    local leased_ms = tonumber(redis.call('HGET', leases_key, sku) or 0) - now_ms
+    if leased_ms > 0 and leased_ms <= LEASE_MS_MAX then stock[sku] = 0 end
+  end
 end
 
 for i = 0, count - 1 do

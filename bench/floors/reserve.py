@@ -63,7 +63,7 @@ def command(plan: dict[str, Any], batch: list[Purchase]) -> tuple[Any, ...]:
     script, sale = load_script("reserve"), keys.sale_keys(0, batch[0].sale_id)
     script_keys = (
         *(sale.sale, sale.items, sale.stock, sale.sold, sale.buyers, sale.tokens, sale.accepts),
-        keys.intents(0),
+        *(sale.leases, keys.intents(0)),
     )
     arguments = [value for each in batch for value in each.arguments()]
     head = (plan["generation"], batch[0].sale_id.bytes)

@@ -207,6 +207,7 @@ class Batcher:
             sale.buyers,
             sale.tokens,
             sale.accepts,
+            sale.leases,
             keys.intents(self._shard),
         )
         arguments = chain.from_iterable([purchase.arguments() for purchase, _ in group])

@@ -110,7 +110,17 @@ class Shop:
         k = self.keys
         reply = await load_script("reserve")(
             self.redis,
-            (k.sale, k.items, k.stock, k.sold, k.buyers, k.tokens, k.accepts, keys.intents(0)),
+            (
+                k.sale,
+                k.items,
+                k.stock,
+                k.sold,
+                k.buyers,
+                k.tokens,
+                k.accepts,
+                k.leases,
+                keys.intents(0),
+            ),
             (1, self.sale_id.bytes, *purchase.arguments()),
         )
         assert reply[2] == 1, reply

@@ -22,6 +22,10 @@ KEYS = {
     "restore": (SALE.sale, SALE.stock, SALE.sold, SALE.buyers, SALE.tokens, SALE.accepts),
     "release": (*(SALE.sale, SALE.stock, SALE.sold, SALE.buyers, SALE.tokens), keys.returned(0)),
     "top_up": (SALE.sale, SALE.stock, SALE.top_ups, keys.returned(0)),
+    "sold_out": (
+        *(SALE.sale, SALE.items, SALE.stock, SALE.tokens, SALE.accepts),
+        SALE.leases,
+    ),
 }
 ITEM = "255|2|299|A name | with a bar"
 GOOD: dict[str, list[Any]] = {
@@ -40,6 +44,7 @@ GOOD: dict[str, list[Any]] = {
     ],
     "release": [b"t" * 10, b"x" * 6, b"b" * 16, 1, b"s" * 16],
     "top_up": [2, b"i" * 16, "A", 3, b"s" * 16],
+    "sold_out": ["A", 0, 90],
 }
 BAD: list[tuple[str, int, Any]] = [
     *(("open_sale", at, value) for at in (1, 2, 8) for value in (0, "", "1.5", "1e3", "inf", -1)),
@@ -61,6 +66,8 @@ BAD: list[tuple[str, int, Any]] = [
     ("release", 4, b"s" * 36),
     *(("top_up", 3, quantity) for quantity in (0.5, "x")),
     ("top_up", 4, b"s"),
+    *(("sold_out", 1, known) for known in (0.5, "x", "")),
+    *(("sold_out", 2, lease_ms) for lease_ms in (0, 1001, 1.5, "x")),
     ("restore", 6, b"u" * 9),
     ("restore", 8, b"b" * 15),
     ("restore", 9, "B"),

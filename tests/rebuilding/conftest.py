@@ -67,7 +67,7 @@ class Market:
             self.redis,
             (
                 *(key.sale, key.items, key.stock, key.sold, key.buyers, key.tokens, key.accepts),
-                keys.intents(shard),
+                *(key.leases, keys.intents(shard)),
             ),
             (there or 1, self.sale.sale_id.bytes, *wish.arguments()),
         )

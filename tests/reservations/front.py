@@ -111,7 +111,17 @@ class SyncFront:
         k = self.keys
         reply = self.run(
             "reserve",
-            (k.sale, k.items, k.stock, k.sold, k.buyers, k.tokens, k.accepts, keys.intents(0)),
+            (
+                k.sale,
+                k.items,
+                k.stock,
+                k.sold,
+                k.buyers,
+                k.tokens,
+                k.accepts,
+                k.leases,
+                keys.intents(0),
+            ),
             purchases[0].generation,
             self.sale.sale_id.bytes,
             *(value for each in purchases for value in each.arguments()),
@@ -150,10 +160,11 @@ class SyncFront:
             sku, f"255|{limit}|0|name", "not-in-the-sale", "1|1|1|name",
         )  # fmt: skip
 
-    def sold_out(self, sku: str) -> list[Any]:
-        """What a worker may remember of ``sku``; see the header of lua/sold_out.lua."""
+    def sold_out(self, sku: str, known: int = -1, lease_ms: int = 90) -> list[Any]:
+        """What a worker may refuse ``sku`` by; see the header of lua/sold_out.lua."""
         k = self.keys
-        return self.run("sold_out", (k.sale, k.items, k.stock, k.tokens, k.accepts), sku)
+        script_keys = (k.sale, k.items, k.stock, k.tokens, k.accepts, k.leases)
+        return self.run("sold_out", script_keys, sku, known, lease_ms)
 
     def snapshot(self) -> tuple[int, dict[str, int], dict[str, int]]:
         k = self.keys

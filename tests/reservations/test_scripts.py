@@ -6,6 +6,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from unittest.mock import ANY
 
 import pytest
 import redis
@@ -23,7 +24,7 @@ from msgspec import structs
 from flashorder.infra.redis import keys
 from flashorder.reservations.records import Purchase, PurchaseRecord, ReserveCode
 from flashorder.sales.model import SaleStatus
-from tests.reservations.front import SyncFront, a_purchase, a_sale, an_item
+from tests.reservations.front import FAR_FUTURE_MS, SyncFront, a_purchase, a_sale, an_item
 
 BUYERS = [os.urandom(16) for _ in range(4)]
 SKUS = ["85123A", "71053"]
@@ -135,14 +136,74 @@ def test_sold_out_is_read_with_all_that_it_rests_on(front: SyncFront) -> None:
         ReserveCode.REPLAYED,
         ReserveCode.LIMIT_REACHED,
     ]
-    now_ms, *rest = front.sold_out(sku)
-    assert now_ms <= front.sold_out(other)[0] <= now_ms + 60_000
+    lent, now_ms, *rest = front.sold_out(sku)
+    assert not lent
+    assert now_ms <= front.sold_out(other)[1] <= now_ms + 60_000
     sale = [900_000, 1, b"open", 0, front.sale.ends_at_ms]
     assert rest == [*sale, 2, 3, 1, 1]
-    assert front.sold_out(other)[1:] == [*sale, 3, 3, 0, 1]
+    assert front.sold_out(other)[2:] == [*sale, 3, 3, 0, 1]
     front.release(sold, 1)
     front.reclaim(sold, 2)
-    assert front.sold_out(sku)[1:] == [*sale, 2, 3, 1, 1]
+    assert front.sold_out(sku)[2:] == [*sale, 2, 3, 1, 1]
+
+
+def sold_out_front(client: redis.Redis, **changes: object) -> tuple[SyncFront, Purchase]:
+    """A front whose one unit went to the purchase."""
+    front = SyncFront(client, replace(a_sale(an_item(quantity=1)), **changes))
+    assert front.open() == 1
+    purchase = a_purchase(front.sale)
+    assert codes(front.reserve(purchase)) == [ReserveCode.ACCEPTED]
+    return front, purchase
+
+
+def test_nothing_is_sold_before_the_lease_has_ended(client: redis.Redis) -> None:
+    front, bought = sold_out_front(client)
+    lent, now_ms, *_ = front.sold_out("85123A", known=1, lease_ms=1000)
+    assert lent
+    assert client.hgetall(front.keys.leases) == {b"85123A": b"%d" % (now_ms + 1000)}
+    assert 0 < client.pttl(front.keys.leases) <= 1000
+    front.release(bought, 1)
+    wish = a_purchase(front.sale)
+    assert front.reserve(wish, bought) == [
+        (ReserveCode.SOLD_OUT, 0),
+        (ReserveCode.REPLAYED, ANY),
+    ]
+    assert not front.sold_out("85123A", known=1)[0]  # and no lease is added to it
+    client.hset(front.keys.leases, "85123A", now_ms)
+    assert codes(front.reserve(wish)) == [ReserveCode.ACCEPTED]
+
+
+def test_a_lease_of_another_clock_is_void(client: redis.Redis) -> None:
+    front, bought = sold_out_front(client)
+    front.release(bought, 1)
+    client.hset(front.keys.leases, "85123A", front.sold_out("85123A")[1] + 60_000)
+    assert codes(front.reserve(a_purchase(front.sale))) == [ReserveCode.ACCEPTED]
+
+
+def test_nothing_is_lent_to_who_does_not_know_every_token(client: redis.Redis) -> None:
+    front, _ = sold_out_front(client)
+    for known in (-1, 0, 2):
+        assert not front.sold_out("85123A", known=known)[0]
+    assert not client.exists(front.keys.leases)
+
+
+@pytest.mark.parametrize(
+    "field", [{"status": "paused"}, {"status": "closed"}, {"ends_at_ms": 1},
+              {"starts_at_ms": FAR_FUTURE_MS - 1}]
+)  # fmt: skip
+def test_nothing_is_lent_of_a_sale_that_does_not_sell(
+    client: redis.Redis, field: dict[str, object]
+) -> None:
+    front, _ = sold_out_front(client)
+    client.hset(front.keys.sale, mapping=field)
+    assert not front.sold_out("85123A", known=1)[0]
+
+
+def test_no_lease_outlives_its_sale(client: redis.Redis) -> None:
+    front, _ = sold_out_front(client)
+    now_ms = front.sold_out("85123A")[1]
+    client.hset(front.keys.sale, "ends_at_ms", now_ms + 900)
+    assert not front.sold_out("85123A", known=1, lease_ms=1000)[0]
 
 
 def test_a_worker_remembers_nothing_of_what_is_missing(front: SyncFront) -> None:

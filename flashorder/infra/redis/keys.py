@@ -48,9 +48,12 @@ class SaleKeys:
     """Hash ``{sN}:sale:<id>:accepts``: ``<sku>`` → purchases ever accepted; it only grows."""
     top_ups: str
     """Set ``{sN}:sale:<id>:top_ups``: ids of the top-ups that were applied."""
+    leases: str
+    """Hash ``{sN}:sale:<id>:leases``: ``<sku>`` → Unix ms before which none of it is sold, because
+    a worker refuses it by itself; expires by itself within a second."""
 
     def all(self) -> tuple[str, ...]:
-        """Every key, for removal when the sale is settled."""
+        """Every key that stays, for removal when the sale is settled."""
         return (
             self.sale,
             self.items,
@@ -75,4 +78,5 @@ def sale_keys(shard: int, sale_id: uuid.UUID) -> SaleKeys:
         tokens=f"{root}:tokens",
         accepts=f"{root}:accepts",
         top_ups=f"{root}:top_ups",
+        leases=f"{root}:leases",
     )

@@ -82,7 +82,7 @@ class Desk:
         token, buyer = os.urandom(10), os.urandom(16)
         reply = await load_script("reserve")(
             self.redis,
-            (k.sale, k.items, k.stock, k.sold, k.buyers, k.tokens, k.accepts, keys.intents(0)),
+            (k.sale, k.items, k.stock, k.sold, k.buyers, k.tokens, k.accepts, k.leases, keys.intents(0)),
             (1, self.sale_id.bytes, token, order_id_prefix(), buyer[-4:] + b"body", buyer, SKU,
              quantity, b""),
         )  # fmt: skip
