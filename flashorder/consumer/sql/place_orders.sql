@@ -1,7 +1,8 @@
 -- Orders of a batch with their lines, first event and announcement. An order that is there already
 -- changes nothing; neither does an entry that was put aside and not taken up again. A sale or a
 -- product that is missing becomes a null where none may be, which is a refusal. It ships to the
--- address that was named, if it is the buyer's, or to their newest if none was.
+-- address that was named, if it is the buyer's, or to their newest if none was. Rows go in by their
+-- id: that is the order of three primary keys, and of locks where two place the same entries.
 -- Columns of the batch: $1 order id, $2 number, $3 buyer, $4 sale, $5 SKU, $6 units, $7 unit price,
 -- $8 address, $9 fingerprint, $10 accepted, $11 due (Unix ms), $12 and $13 the entry; $14 shard.
 -- Returns what was newly placed, by sale and SKU: what the stock guard has to answer for.
@@ -14,19 +15,29 @@ WITH entry AS (
         order_id, order_number, buyer_id, sale_id, sku, quantity, unit_price_amount,
         address_id, fingerprint, accepted_ms, due_ms, intent_ms, intent_seq
     )
+    ORDER BY order_id, intent_ms, intent_seq
+),
+-- Looked up once a batch, not once an entry.
+sale AS MATERIALIZED (
+    SELECT sale_id, (SELECT currency FROM sales WHERE sales.sale_id = named.sale_id) AS currency
+    FROM (SELECT DISTINCT sale_id FROM entry) AS named
+),
+product AS MATERIALIZED (
+    SELECT sku, (SELECT name FROM products WHERE products.sku = named.sku) AS name
+    FROM (SELECT DISTINCT sku FROM entry) AS named
 ),
 placed AS (
     INSERT INTO orders (
         order_id, order_number, buyer_id, sale_id, currency, total_amount, address_id, ship_to,
         fingerprint, shard, intent_ms, intent_seq, accepted_at, payment_due_at
     )
-    SELECT entry.order_id, entry.order_number, entry.buyer_id, entry.sale_id, sales.currency,
+    SELECT entry.order_id, entry.order_number, entry.buyer_id, entry.sale_id, sale.currency,
            entry.quantity * entry.unit_price_amount, address.address_id, address.ship_to,
            entry.fingerprint, $14::smallint, entry.intent_ms, entry.intent_seq,
            'epoch'::timestamptz + entry.accepted_ms * interval '1 millisecond',
            'epoch'::timestamptz + entry.due_ms * interval '1 millisecond'
     FROM entry
-    LEFT JOIN sales USING (sale_id)
+    JOIN sale USING (sale_id)
     LEFT JOIN LATERAL (
         SELECT a.address_id,
                jsonb_strip_nulls(jsonb_build_object(
@@ -55,11 +66,11 @@ lines AS (
     INSERT INTO order_lines (
         order_id, line_no, sku, name, quantity, unit_price_amount, total_amount
     )
-    SELECT entry.order_id, 1, entry.sku, products.name, entry.quantity, entry.unit_price_amount,
+    SELECT entry.order_id, 1, entry.sku, product.name, entry.quantity, entry.unit_price_amount,
            entry.quantity * entry.unit_price_amount
     FROM placed
     JOIN entry USING (order_id)
-    LEFT JOIN products USING (sku)
+    JOIN product USING (sku)
 ),
 events AS (
     INSERT INTO order_events (order_id, version, type, actor, occurred_at)
