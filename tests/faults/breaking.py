@@ -1,0 +1,142 @@
+"""Doing the faults of a plan to a running system, and undoing all of them at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+
+import aiohttp
+import msgspec
+
+from tests.faults.history import HistoryFile
+from tests.faults.links import FAIR
+from tests.faults.schedule import OF_LINKS, Fault, Kind
+from tests.faults.system import DATABASE, System
+
+CONTROL_TIMEOUT = aiohttp.ClientTimeout(total=2.0)
+TARGET_DOWN_POLL_SECONDS = 0.02
+TARGET_DOWN_TIMEOUT_SECONDS = 10.0
+CALM: dict[str, dict[str, float]] = {
+    "payments": {"refuse_refund_rate": 0.0},
+    "carrier": {"pace_ms": 200},
+}
+"""Good manners; the carrier's parcels hurry always."""
+
+
+class Breaker:
+    """Owns the faults that are going on."""
+
+    def __init__(
+        self, system: System, history: HistoryFile, session: aiohttp.ClientSession
+    ) -> None:
+        self._system = system
+        self._history = history
+        self._session = session
+        self._frozen: set[int] = set()
+        self.done: list[Fault] = []
+        self.missed: list[Fault] = []
+
+    async def run(self, faults: list[Fault]) -> None:
+        """Each at its time, overlapping as they come; returns when the last has ended."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        async with asyncio.TaskGroup() as group:
+            for fault in faults:
+                await asyncio.sleep(max(0.0, began + fault.at_seconds - clock()))
+                group.create_task(self._do(fault))
+
+    async def heal(self) -> None:
+        """Nothing is frozen, every link is fair, the simulators behave."""
+        for pid in list(self._frozen):
+            self._thaw([pid])
+        for pid in self._system.all_pids():
+            _signal(pid, signal.SIGCONT)
+        for link in self._system.links.values():
+            link.becomes(FAIR)
+        for simulator in CALM:
+            await self._manners(simulator, {}, patient=True)
+        self._history.happens("healed")
+
+    async def _do(self, fault: Fault) -> None:
+        self._history.happens(f"fault {fault}")
+        if fault.kind in OF_LINKS:
+            await self._bad_weather(fault)
+        elif fault.kind is Kind.MANNERS:
+            await self._manners(fault.target, fault.manners)
+            await asyncio.sleep(fault.seconds)
+            await self._manners(fault.target, {})
+            self.done.append(fault)
+        else:
+            await self._hit(fault)
+        self._history.happens(f"end of fault {fault.number}")
+
+    async def _hit(self, fault: Fault) -> None:
+        pids = await self._pids_when_up(fault.target)
+        if not pids:
+            self.missed.append(fault)
+            return
+        if fault.kind is Kind.FREEZE:
+            self._freeze(pids)
+            await asyncio.sleep(fault.seconds)
+            self._thaw(pids)
+        else:
+            kill = fault.kind is Kind.KILL
+            # PostgreSQL ends orderly and fast on SIGINT; SIGTERM would wait for its clients.
+            polite = signal.SIGINT if fault.target == DATABASE else signal.SIGTERM
+            self._thaw(pids)
+            _signal(pids[0], signal.SIGKILL if kill else polite)
+        self.done.append(fault)
+
+    async def _bad_weather(self, fault: Fault) -> None:
+        link = self._system.links[fault.target]
+        self.done.append(fault)
+        if fault.kind is Kind.RESET:
+            link.reset()
+            return
+        link.becomes(fault.weather)
+        if fault.seconds:
+            await asyncio.sleep(fault.seconds)
+            if link.weather == fault.weather:
+                link.becomes(FAIR)
+
+    async def _pids_when_up(self, target: str) -> list[int]:
+        """The target may be on its way up from the fault before."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TARGET_DOWN_TIMEOUT_SECONDS):
+                while not (pids := self._system.pids(target)):
+                    await asyncio.sleep(TARGET_DOWN_POLL_SECONDS)
+                return pids
+        return []
+
+    def _freeze(self, pids: list[int]) -> None:
+        for pid in pids:
+            if _signal(pid, signal.SIGSTOP):
+                self._frozen.add(pid)
+
+    def _thaw(self, pids: list[int]) -> None:
+        for pid in pids:
+            _signal(pid, signal.SIGCONT)
+            self._frozen.discard(pid)
+
+    async def _manners(
+        self, simulator: str, knobs: dict[str, float], *, patient: bool = False
+    ) -> None:
+        """Tell the simulator; one that is down has its default manners when it is back."""
+        url = f"{self._system.simulator_urls[simulator]}/control"
+        body = msgspec.json.encode(CALM[simulator] | knobs)
+        for _ in range(50 if patient else 1):
+            with suppress(aiohttp.ClientError, TimeoutError, OSError):
+                async with self._session.put(url, data=body, timeout=CONTROL_TIMEOUT) as answer:
+                    if answer.status == 200:
+                        return
+            await asyncio.sleep(0.1)
+
+
+def _signal(pid: int, number: signal.Signals) -> bool:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True

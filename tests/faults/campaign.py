@@ -1,0 +1,312 @@
+"""One run: a sale under faults, then everything healed, drained and judged."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import asyncpg
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from flashorder.kernel.identifiers import shard_of
+from tests.faults.again import recheck
+from tests.faults.breaking import Breaker
+from tests.faults.checks import Verdict, judge
+from tests.faults.clients import Buyer, Clients
+from tests.faults.history import History, HistoryFile, Outcome, accepted, read_history
+from tests.faults.reading import read_overdue, read_snapshot, read_streams
+from tests.faults.schedule import FREEZE_SECONDS_MAX, Fault, plan
+from tests.faults.shopping import Errand, Fate, Shopping, plan_errands
+from tests.faults.snapshot import Snapshot
+from tests.faults.system import Shape, System, running_system
+
+SKUS = ("85123A", "22423", "85099B", "47566")
+SUPPLY = (0.35, 0.5, 0.8, 1.5)
+"""Units of each SKU against what the errands want of it, roughly."""
+PER_BUYER_LIMIT = 3
+CALL_TIMEOUT_SECONDS = 3.0
+SETTLE_TIMEOUT_SECONDS = 120.0
+SETTLE_POLL_SECONDS = 0.1
+DRAIN_ROUNDS_MAX = 40
+DRAINERS_AT_ONCE = 10
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a run is; the same options give the same plan of faults and of errands."""
+
+    seed: int
+    faults: int = 20
+    purchases: int = 1000
+    seconds: float = 30.0
+    longest_seconds: float = FREEZE_SECONDS_MAX
+    window_seconds: int = 8
+    shape: Shape = field(default_factory=Shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What came of it."""
+
+    options: Options
+    history: History
+    snapshot: Snapshot
+    verdicts: list[Verdict]
+    planned: list[Fault]
+    missed: list[Fault]
+
+    @property
+    def holds(self) -> bool:
+        """Whether no check was violated."""
+        return not any(verdict.violations for verdict in self.verdicts)
+
+
+@dataclass(slots=True)
+class Sale:
+    """The sale, and what the operator gave to it by (sale, SKU)."""
+
+    sale_id: str
+    initial: dict[tuple[str, str], int]
+    top_ups: defaultdict[tuple[str, str], list[int]]
+
+
+async def run(options: Options, folder: Path, say: Say) -> Run:
+    """Run it in ``folder``, which keeps ``history.jsonl`` and ``snapshot.json``."""
+    history_path = folder / "history.jsonl"
+    say(f"seed {options.seed}")
+    async with running_system(folder / "data", options.shape) as system:
+        with HistoryFile(history_path) as file:
+            connector = aiohttp.TCPConnector(limit=0)
+            async with aiohttp.ClientSession(connector=connector) as session:
+                campaign = Campaign(options, system, session, file, say)
+                snapshot = await campaign.run()
+    history = read_history(history_path)
+    (folder / "snapshot.json").write_bytes(msgspec.json.encode(snapshot))
+    verdicts = judge(history, snapshot)
+    return Run(options, history, snapshot, verdicts, campaign.faults, campaign.breaker.missed)
+
+
+class Campaign:
+    """The phases of a run on a system that is up."""
+
+    def __init__(
+        self,
+        options: Options,
+        system: System,
+        session: aiohttp.ClientSession,
+        file: HistoryFile,
+        say: Say,
+    ) -> None:
+        self._options = options
+        self._system = system
+        self._session = session
+        self._file = file
+        self._say = say
+        self._chance = random.Random(f"campaign/{options.seed}")
+        self._operator = system.operator()
+        self._buyers = system.buyers(max(1, options.purchases // 3))
+        self._tokens = {buyer.buyer_id: buyer for buyer in self._buyers}
+        self.breaker = Breaker(system, file, session)
+        self.faults = plan(
+            options.seed,
+            options.faults,
+            options.seconds,
+            system.targets,
+            sorted(system.links),
+            longest_seconds=options.longest_seconds,
+        )
+
+    async def run(self) -> Snapshot:
+        """Sell under faults, heal, settle, drain, do it all again, and look."""
+        options = self._options
+        errands = plan_errands(options.seed, options.purchases, options.seconds, self._buyers, SKUS)
+        sale = await self._open_sale(errands)
+        clients = Clients(
+            self._session, self._system.url, self._file, timeout_seconds=CALL_TIMEOUT_SECONDS
+        )
+        shopping = Shopping(
+            clients, sale.sale_id, window_seconds=options.window_seconds, chance=self._chance
+        )
+        await self.breaker.heal()
+        self._say(f"{len(errands)} purchases under {len(self.faults)} faults")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(shopping.run(errands))
+            group.create_task(self.breaker.run(self.faults))
+            group.create_task(self._top_up(sale))
+        await self.breaker.heal()
+        self._say("healed; settling")
+        settled_seconds = await self._until(self._nothing_to_do)
+        self._say(f"settled after {settled_seconds:.1f} s; asking again what had no answer")
+        await self._resolve(shopping)
+        drained = await self._drain(shopping, sale)
+        await self._until(self._everything_ended)
+        rechecks = await recheck(self._system, self._session, self._operator)
+        await self._until(self._everything_ended)
+        snapshot = await read_snapshot(
+            self._system,
+            self._session,
+            initial=sale.initial,
+            top_ups=sale.top_ups,
+            settled_seconds=settled_seconds,
+            demand_was_above_supply=drained,
+        )
+        snapshot.rechecks = rechecks
+        return snapshot
+
+    async def _open_sale(self, errands: list[Errand]) -> Sale:
+        wanted: defaultdict[str, int] = defaultdict(int)
+        for errand in errands:
+            wanted[errand.sku] += errand.quantity
+        units = {
+            sku: max(4, int(wanted[sku] * share)) for sku, share in zip(SKUS, SUPPLY, strict=True)
+        }
+        now = datetime.now(UTC)
+        created = await self._admin(
+            "sales",
+            {
+                "title": f"Chaos {self._options.seed}",
+                "starts_at": (now - timedelta(minutes=1)).isoformat(),
+                "ends_at": (now + timedelta(hours=12)).isoformat(),
+                "payment_window_seconds": self._options.window_seconds,
+                "items": [
+                    {
+                        "sku": sku,
+                        "quantity": quantity,
+                        "unit_price": {"amount": 199 + 100 * n, "currency": "GBP"},
+                        "per_buyer_limit": PER_BUYER_LIMIT,
+                    }
+                    for n, (sku, quantity) in enumerate(units.items())
+                ],
+            },
+        )
+        sale_id = str(created["sale_id"])
+        await self._admin(f"sales/{sale_id}/open", {})
+        initial = {(sale_id, sku): quantity for sku, quantity in units.items()}
+        return Sale(sale_id, initial, defaultdict(list))
+
+    async def _top_up(self, sale: Sale) -> None:
+        """Two of them in the middle of it; asked for until they are answered."""
+        for n in (1, 2):
+            await asyncio.sleep(self._options.seconds / 3)
+            quantity = self._chance.randint(3, 9)
+            await self._admin(
+                f"sales/{sale.sale_id}/top-up", {"sku": SKUS[n - 1], "quantity": quantity}
+            )
+            sale.top_ups[sale.sale_id, SKUS[n - 1]].append(quantity)
+
+    async def _admin(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """A call of the operator, repeated with its key until it has an answer that stands."""
+        headers = {
+            "Authorization": f"Bearer {self._operator.token}",
+            "Idempotency-Key": str(uuid.uuid4()),
+        }
+        url = f"{self._system.url}/v1/admin/{path}"
+        timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT_SECONDS)
+        while True:
+            with suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
+                async with self._session.post(
+                    url, json=body, headers=headers, timeout=timeout
+                ) as answer:
+                    told: dict[str, Any] = await answer.json()
+                    if answer.status < 300:
+                        return told
+                    if answer.status < 500 and told.get("code") != "idempotency_in_flight":
+                        raise AssertionError(f"{path}: {told}")
+            await asyncio.sleep(0.5)
+
+    async def _resolve(self, shopping: Shopping) -> None:
+        """Every key without an answer is asked for again: now it gets one. Told ones as well."""
+        attempts = read_history(self._file.path).purchases()
+        open_keys = [each for each in attempts.values() if not _answered(each)]
+        told = [each for each in attempts.values() if accepted(each)]
+        for each in (*open_keys, *self._chance.sample(told, min(len(told), 200))):
+            asked = each[0].asked
+            await shopping.ask_again(self._tokens[asked.buyer], asked.key, asked.body)
+        self._say(f"{len(open_keys)} keys had no answer")
+
+    async def _drain(self, shopping: Shopping, sale: Sale) -> bool:
+        """Fresh buyers buy and pay until every shard refuses each SKU as sold out, for good."""
+        for _ in range(DRAIN_ROUNDS_MAX):
+            await self._until(self._everything_ended)
+            refusals = await asyncio.gather(
+                *(self._drain_item(shopping, sku, shard)
+                  for sku in SKUS for shard in range(self._system.shape.shards))
+            )  # fmt: skip
+            if all(refusals):
+                return True
+        return False
+
+    async def _drain_item(self, shopping: Shopping, sku: str, shard: int) -> bool:
+        """Whether the first buyer of the round was refused already."""
+        first = True
+        while True:
+            buyer = self._buyer_of(shard)
+            for quantity in (PER_BUYER_LIMIT, 1):
+                key = uuid.uuid4().hex
+                errand = Errand(0.0, buyer, sku, quantity, key, Fate.PAYS, 1)
+                call = await shopping.go(errand)
+                if call.outcome is Outcome.OK:
+                    break
+            else:
+                if call.code == "sold_out":
+                    return first
+                await asyncio.sleep(0.2)
+            first = False
+
+    def _buyer_of(self, shard: int) -> Buyer:
+        while True:
+            (buyer,) = self._system.buyers(1)
+            if shard_of(uuid.UUID(buyer.buyer_id).bytes, self._system.shape.shards) == shard:
+                self._tokens[buyer.buyer_id] = buyer
+                return buyer
+
+    async def _until(self, quiet: Callable[[], Any]) -> float:
+        """Seconds until it was ``quiet``, or until patience ended: the checks will tell."""
+        began = time.monotonic()
+        while time.monotonic() - began < SETTLE_TIMEOUT_SECONDS:
+            with suppress(OSError, RedisError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                if await quiet():
+                    break
+            await asyncio.sleep(SETTLE_POLL_SECONDS)
+        return time.monotonic() - began
+
+    async def _nothing_to_do(self) -> bool:
+        connection = await asyncpg.connect(self._system.database.url, timeout=5.0)
+        try:
+            overdue = await read_overdue(connection)
+        finally:
+            await connection.close()
+        async with Redis.from_url(self._system.store.url) as redis:
+            streams = await read_streams(redis, self._system.shape.shards)
+        return not any(each.count for each in overdue) and not any(
+            each.pending or each.unread for each in streams
+        )
+
+    async def _everything_ended(self) -> bool:
+        """And no order waits for its payment any more, by which units could come back."""
+        connection = await asyncpg.connect(self._system.database.url, timeout=5.0)
+        try:
+            waiting = await connection.fetchval(
+                "SELECT count(*) FROM orders WHERE status = 'pending_payment'"
+            )
+        finally:
+            await connection.close()
+        return waiting == 0 and await self._nothing_to_do()
+
+
+def _answered(attempts: list[Any]) -> bool:
+    """Whether a key needs no more asking: told of an order, or nothing but refused."""
+    return bool(accepted(attempts)) or all(call.outcome is Outcome.REFUSED for call in attempts)

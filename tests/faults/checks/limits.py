@@ -1,0 +1,38 @@
+"""Buyers: never over the limit, never two orders for one key."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from tests.faults.history import History
+from tests.faults.snapshot import Snapshot
+
+
+def no_buyer_is_ever_over_the_limit(_: History, end: Snapshot) -> Iterator[str]:
+    """At no step of the store's log; and by the live orders of the end."""
+    limits = {(item.sale_id, item.sku): item.per_buyer_limit for item in end.items}
+    for holding, steps in end.log.holdings.items():
+        _shard, sale_id, buyer, sku = holding.split("/", 3)
+        limit = limits.get((sale_id, sku))
+        over = next((step for step in steps if limit is not None and step.units > limit), None)
+        if over is not None:
+            yield f"buyer {buyer} holds {over.units} {sku} at {over.position}, limit {limit}"
+    live: Counter[tuple[str, str, str]] = Counter()
+    for order in end.orders:
+        if order.status != "cancelled":
+            live[order.sale_id, order.sku, order.buyer_id] += order.quantity
+    for (sale_id, sku, buyer), units in live.items():
+        limit = limits.get((sale_id, sku))
+        if limit is None:
+            yield f"buyer {buyer} has {units} {sku}, which sale {sale_id} does not have"
+        elif units > limit:
+            yield f"buyer {buyer} has {units} {sku} in live orders, limit {limit}"
+
+
+def one_order_a_key(_: History, end: Snapshot) -> Iterator[str]:
+    """The end of an order id is the hash of buyer, sale and key: no two orders share it."""
+    tokens = Counter((order.sale_id, order.order_id[9:]) for order in end.orders)
+    for (sale_id, token), count in tokens.items():
+        if count > 1:
+            yield f"{count} orders of sale {sale_id} have the token {token}"

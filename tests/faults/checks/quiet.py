@@ -1,0 +1,35 @@
+"""Healed and left alone, the service comes to rest: everything sold, nothing left to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.faults.history import History
+from tests.faults.snapshot import Snapshot
+
+SETTLE_SECONDS_MAX = 30.0
+
+
+def everything_wanted_was_sold(_: History, end: Snapshot) -> Iterator[str]:
+    """Demand above supply, and drained: not one unit is left over."""
+    if not end.demand_was_above_supply:
+        return
+    for part in end.front:
+        if part.stock:
+            yield f"{part.sale_id} {part.sku} shard {part.shard}: {part.stock} units are left"
+
+
+def nothing_is_left_to_do(_: History, end: Snapshot) -> Iterator[str]:
+    """Lag 0, nothing pending, nothing past its deadline."""
+    for stream in end.streams:
+        if stream.pending or stream.unread:
+            yield f"shard {stream.shard}: {stream.pending} pending, {stream.unread} unread"
+    for each in end.overdue:
+        if each.count:
+            yield f"{each.what}: {each.count}"
+
+
+def it_settles_in_time(_: History, end: Snapshot) -> Iterator[str]:
+    """Within half a minute after the last fault has ended."""
+    if end.settled_seconds > SETTLE_SECONDS_MAX:
+        yield f"it took {end.settled_seconds:.1f} s until nothing was left to do"

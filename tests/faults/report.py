@@ -1,0 +1,92 @@
+"""A run in figures, for programs and for people."""
+
+from __future__ import annotations
+
+import bisect
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from tests.faults.campaign import Run
+from tests.faults.history import History, Outcome
+
+
+def as_dict(run: Run) -> dict[str, Any]:
+    """Everything that is told of a run."""
+    options = run.options
+    purchases = run.history.purchases()
+    outcomes = Counter(call.outcome for call in run.history.of("buy"))
+    recoveries = sorted(recovery_seconds(run.history))
+    return {
+        "seed": options.seed,
+        "holds": run.holds,
+        "purchases": len(purchases),
+        "calls": len(run.history.calls),
+        "attempts": {str(outcome): outcomes[outcome] for outcome in Outcome},
+        "orders": dict(Counter(order.status for order in run.snapshot.orders)),
+        "faults": {
+            "planned": len(run.planned),
+            "missed": len(run.missed),
+            "by_kind": dict(Counter(str(fault.kind) for fault in run.planned)),
+            "plan": [str(fault) for fault in run.planned],
+        },
+        "recovery_seconds": {
+            "median": percentile(recoveries, 0.5),
+            "p99": percentile(recoveries, 0.99),
+            "max": percentile(recoveries, 1.0),
+        },
+        "settled_seconds": round(run.snapshot.settled_seconds, 1),
+        "store_transactions": run.snapshot.log.length,
+        "checks": [
+            {"check": each.check, "violations": each.violations, "examples": list(each.examples)}
+            for each in run.verdicts
+        ],
+    }
+
+
+def lines(run: Run) -> Iterator[str]:
+    """For a person: what happened, and each check that does not hold."""
+    told = as_dict(run)
+    attempts = told["attempts"]
+    yield f"seed {told['seed']}: {told['purchases']} purchases, {told['calls']} calls"
+    yield "attempts to buy: " + ", ".join(f"{count} {name}" for name, count in attempts.items())
+    yield "orders: " + ", ".join(f"{count} {name}" for name, count in told["orders"].items())
+    kinds = ", ".join(f"{count} {kind}" for kind, count in told["faults"]["by_kind"].items())
+    missed = told["faults"]["missed"]
+    yield f"faults: {kinds}" + (f"; {missed} found nobody to hit" if missed else "")
+    recovery = told["recovery_seconds"]
+    yield (
+        f"answers again after a fault: median {recovery['median']} s, p99 {recovery['p99']} s; "
+        f"nothing left to do after {told['settled_seconds']} s"
+    )
+    for check in told["checks"]:
+        if check["violations"]:
+            yield f"VIOLATED {check['check']}: {check['violations']}"
+            yield from (f"    {example}" for example in check["examples"])
+    broken = sum(1 for check in told["checks"] if check["violations"])
+    yield f"{len(told['checks'])} checks, {broken} violated"
+
+
+def recovery_seconds(history: History) -> Iterator[float]:
+    """From the begin of each fault to the first definite answer to a purchase asked after it."""
+    answers = sorted(
+        (call.asked_at, call.answered_at)
+        for call in history.of("buy")
+        if call.outcome is not Outcome.UNKNOWN
+    )
+    earliest = [answered for _, answered in answers]
+    for n in range(len(earliest) - 2, -1, -1):
+        earliest[n] = min(earliest[n], earliest[n + 1])
+    asked = [at for at, _ in answers]
+    for line in history.happened:
+        if line.what.startswith("fault "):
+            n = bisect.bisect_left(asked, line.at)
+            if n < len(asked):
+                yield earliest[n] - line.at
+
+
+def percentile(ordered: list[float], share: float) -> float | None:
+    """The value below which ``share`` of ``ordered`` lies; None of nothing."""
+    if not ordered:
+        return None
+    return round(ordered[min(len(ordered) - 1, int(len(ordered) * share))], 2)

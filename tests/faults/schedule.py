@@ -1,0 +1,151 @@
+"""Which faults happen when: all of it from one seed, so that a run can be had again."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from enum import StrEnum
+
+import msgspec
+
+from tests.faults.links import Direction, Weather
+
+FREEZE_SECONDS_MIN = 0.1
+FREEZE_SECONDS_MAX = 30.0
+LINK_SECONDS_MIN = 0.2
+LINK_SECONDS_MAX = 10.0
+
+
+class Kind(StrEnum):
+    """What is done to a process, a link, or the simulators' manners."""
+
+    KILL = "kill"
+    FREEZE = "freeze"
+    TERMINATE = "terminate"
+    LATENCY = "latency"
+    SILENCE = "silence"
+    RESET = "reset"
+    CUT = "cut"
+    DRIP = "drip"
+    REFUSE = "refuse"
+    MANNERS = "manners"
+    """Webhooks doubled, reordered, late, lost; refunds refused; calls that are slow or fail."""
+
+
+OF_LINKS = frozenset({Kind.LATENCY, Kind.SILENCE, Kind.RESET, Kind.CUT, Kind.DRIP, Kind.REFUSE})
+_WEIGHTS = {
+    Kind.KILL: 26,
+    Kind.FREEZE: 20,
+    Kind.TERMINATE: 12,
+    Kind.LATENCY: 6,
+    Kind.SILENCE: 12,
+    Kind.RESET: 8,
+    Kind.CUT: 8,
+    Kind.DRIP: 3,
+    Kind.REFUSE: 3,
+    Kind.MANNERS: 6,
+}
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """One fault; ``seconds`` is how long it lasts, 0 for a blow."""
+
+    number: int
+    at_seconds: float
+    kind: Kind
+    target: str
+    seconds: float = 0.0
+    latency_seconds: float = 0.0
+    directions: tuple[Direction, ...] = ()
+    bytes: int = 0
+    manners: dict[str, float] = {}
+
+    @property
+    def weather(self) -> Weather:
+        """What becomes of the link."""
+        return Weather(
+            latency_seconds=self.latency_seconds,
+            silent=frozenset(self.directions if self.kind is Kind.SILENCE else ()),
+            cut_after=self.bytes if self.kind is Kind.CUT else None,
+            drip_seconds=1.0 if self.kind is Kind.DRIP else 0.0,
+            refuses=self.kind is Kind.REFUSE,
+        )
+
+    def __str__(self) -> str:
+        more = [f"{self.seconds:.1f} s"] if self.seconds else []
+        more += [f"{self.latency_seconds * 1000:.0f} ms"] if self.latency_seconds else []
+        more += [f"after {self.bytes} bytes"] if self.kind is Kind.CUT else []
+        more += self.directions
+        more += [f"{name}={value:g}" for name, value in self.manners.items()]
+        what = f"{self.number} at {self.at_seconds:.2f} s: {self.kind} {self.target}"
+        return " ".join((what, *more))
+
+
+def plan(
+    seed: int,
+    count: int,
+    seconds: float,
+    targets: Sequence[str],
+    links: Sequence[str],
+    *,
+    longest_seconds: float = FREEZE_SECONDS_MAX,
+) -> list[Fault]:
+    """``count`` faults within ``seconds``, in order; the same arguments give the same plan."""
+    chance = random.Random(f"chaos/{seed}")
+    moments = sorted(chance.uniform(0.0, seconds) for _ in range(count))
+    return [
+        _fault(chance, number, at, targets, links, longest_seconds)
+        for number, at in enumerate(moments, 1)
+    ]
+
+
+def _fault(
+    chance: random.Random,
+    number: int,
+    at: float,
+    targets: Sequence[str],
+    links: Sequence[str],
+    longest_seconds: float,
+) -> Fault:
+    kind = chance.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
+    of_link = kind in OF_LINKS
+    if kind is Kind.MANNERS:
+        target = chance.choice(["payments", "carrier"])
+    else:
+        target = chance.choice(list(links if of_link else targets))
+    lasts = of_link and kind not in (Kind.RESET, Kind.CUT)
+    seconds = 0.0
+    if kind is Kind.FREEZE:
+        seconds = _spread(chance, FREEZE_SECONDS_MIN, longest_seconds)
+    elif lasts or kind is Kind.MANNERS:
+        seconds = _spread(chance, LINK_SECONDS_MIN, min(LINK_SECONDS_MAX, longest_seconds))
+    return Fault(
+        number=number,
+        at_seconds=at,
+        kind=kind,
+        target=target,
+        seconds=seconds,
+        latency_seconds=_spread(chance, 0.005, 2.0) if kind is Kind.LATENCY else 0.0,
+        directions=(chance.choice(list(Direction)),) if kind is Kind.SILENCE else (),
+        bytes=int(_spread(chance, 1, 20_000)) if kind is Kind.CUT else 0,
+        manners=_manners(chance, target) if kind is Kind.MANNERS else {},
+    )
+
+
+def _manners(chance: random.Random, target: str) -> dict[str, float]:
+    """A few knobs of ``PUT /control`` of the simulator."""
+    knobs: dict[str, float] = {
+        "duplicate_webhooks": chance.choice([1, 3, 100]),
+        "reorder_webhooks": 1,
+        "drop_webhook_rate": chance.choice([0.3, 1.0]),
+        "delay_webhook_ms": chance.choice([500, 8_000]),
+        "latency_ms": chance.choice([200, 3_000]),
+    }
+    knobs |= {"payments": {"refuse_refund_rate": 0.5}, "carrier": {"fail_rate": 0.5}}[target]
+    chosen = chance.sample(sorted(knobs), chance.randint(1, 3))
+    return {name: knobs[name] for name in chosen}
+
+
+def _spread(chance: random.Random, least: float, most: float) -> float:
+    """Between the two, small ones as likely as large ones: evenly over the orders of magnitude."""
+    return float(least * (most / least) ** chance.random())
