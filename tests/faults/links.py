@@ -115,21 +115,18 @@ class Link:
         return len(connections)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        owner = asyncio.current_task()
-        assert owner is not None
+        """The task that the server awaits ends at once, so that resetting cancels ours alone."""
+        owner = asyncio.create_task(self._carry(reader, writer), name=f"link {self.name}")
         self._tasks.add(owner)
-        try:
-            with suppress(asyncio.CancelledError):
-                await self._carry(reader, writer, owner)
-        finally:
-            self._tasks.discard(owner)
+        owner.add_done_callback(self._tasks.discard)
 
     async def _carry(
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        owner: asyncio.Task[None],
     ) -> None:
+        owner = asyncio.current_task()
+        assert owner is not None
         if self.weather.refuses:
             _abort(writer)
             return

@@ -167,7 +167,10 @@ async def _read_rows(connection: asyncpg.Connection, snapshot: Snapshot) -> None
     snapshot.shipments = [
         Shipment(**_plain(row))
         for row in await connection.fetch(
-            "SELECT shipment_id, order_id, status, tracking_number FROM shipments"
+            "SELECT shipment_id, order_id, status, tracking_number, "
+            "(SELECT data ->> 'outcome' FROM shipment_events AS e "
+            " WHERE e.shipment_id = shipments.shipment_id AND type = 'label_cancelled') "
+            "AS label_outcome FROM shipments"
         )
     ]
     snapshot.commitments = [

@@ -104,6 +104,8 @@ class Shipment(msgspec.Struct, kw_only=True):
     order_id: str
     status: str
     tracking_number: str | None
+    label_outcome: str | None = None
+    """What the carrier said when the label was to be taken back."""
 
 
 class Movement(msgspec.Struct, kw_only=True):
