@@ -31,7 +31,8 @@ def sold_out_was_true(history: History, end: Snapshot) -> Iterator[str]:
             continue
         wanted = call.asked.body["quantity"]
         first, last = timeline.span(call)
-        least = min(_values(steps, first, last))
+        # Nothing can be refused as sold out before the sale is opened, with its first step.
+        least = min(_values(steps, max(first, steps[0].position), last))
         if least >= wanted:
             yield (
                 f"{call}: {wanted} wanted, never fewer than {least} there between transactions "

@@ -1,0 +1,432 @@
+"""The checker is judged: a sound run passes, and each planted violation is told by its check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from tests.faults.checks import CHECKS, judge
+from tests.faults.history import Call, Outcome
+from tests.faults.small_world import PRICE, SALE, SKU, STOCK, World, buyer
+from tests.faults.snapshot import (
+    Commitment,
+    DeadLetter,
+    Event,
+    Label,
+    Movement,
+    Overdue,
+    Recheck,
+    Shipment,
+    Stream,
+)
+from tests.faults.store_log import Entry, HoldStep, Step, Transaction
+
+Plant = Callable[[World], None]
+PLANTED: dict[str, tuple[str, Plant]] = {}
+SHIPPED, CANCELLED, UNTOLD, PENDING, LAST = range(5)
+"""The orders of the sound world."""
+
+
+def sound() -> World:
+    """Sold, shipped, cancelled, refunded, refused, unknown: everything that may happen."""
+    world = World(units=6)
+    shipped = world.sell(1, quantity=2)
+    world.pay(shipped)
+    world.ship(shipped)
+    given_back = world.sell(2)
+    payment = world.pay(given_back)
+    world.call("cancel", buyer(2), "c", subject=given_back.order_id)
+    world.cancel(given_back)
+    world.refund(payment)
+    world.sell(3, told=False)
+    world.sell(4)
+    world.call("buy", buyer(5), "k5", Outcome.UNKNOWN)
+    world.call("buy", buyer(1), "more", Outcome.REFUSED, code="limit_reached")
+    world.sell(6, quantity=2)
+    world.sold_out(7)
+    world.end.rechecks = [Recheck(what="a second reconciliation", changed=[])]
+    world.end.streams = [Stream(shard=0, pending=0, unread=0)]
+    world.end.demand_was_above_supply = True
+    return world
+
+
+def told(world: World) -> dict[str, tuple[str, ...]]:
+    """The checks that do not hold, with their examples."""
+    verdicts = judge(world.history, world.end)
+    return {each.check: each.examples for each in verdicts if each.violations}
+
+
+def planted(check: str) -> Callable[[Plant], Plant]:
+    """``check`` must tell of what this does to the sound world."""
+
+    def register(plant: Plant) -> Plant:
+        PLANTED[plant.__name__] = (check, plant)
+        return plant
+
+    return register
+
+
+# -- units
+
+
+@planted("stock.units_are_all_there")
+def a_unit_is_lost_at_the_front(world: World) -> None:
+    world.end.front[0].sold -= 1
+
+
+@planted("stock.units_are_all_there")
+def a_unit_appears_in_the_stock(world: World) -> None:
+    world.end.front[0].stock += 1
+
+
+@planted("stock.units_are_all_there")
+def a_top_up_was_lost(world: World) -> None:
+    world.end.items[0].top_ups.append(3)
+
+
+@planted("stock.units_are_all_there")
+def a_dead_letter_holds_units_that_were_sold_again(world: World) -> None:
+    world.end.dead_letters.append(
+        DeadLetter(shard=0, intent=(1, 1), order_id=None, sale_id=SALE, sku=SKU, quantity=1,
+                   status="held", released=False)
+    )  # fmt: skip
+
+
+@planted("stock.stock_is_never_below_zero")
+def the_stock_was_below_zero_for_a_moment(world: World) -> None:
+    world.end.log.stock[STOCK][3:3] = [Step(4, -1)]
+
+
+@planted("stock.each_step_moves_units_whole")
+def an_entry_without_its_units(world: World) -> None:
+    world.end.log.unbalanced.append(Transaction(7, "entries of 1 unit, 0 taken"))
+
+
+@planted("stock.committed_never_exceeds_allotted")
+def more_was_committed_for_a_moment(world: World) -> None:
+    world.end.commitments.append(Commitment(sale_id=SALE, sku=SKU, committed=7, allotted=6))
+
+
+@planted("stock.committed_never_exceeds_allotted")
+def committed_was_not_lowered(world: World) -> None:
+    world.end.items[0].committed += 1
+
+
+# -- promises
+
+
+@planted("promises.each_acceptance_is_one_order")
+def an_accepted_order_is_lost(world: World) -> None:
+    del world.orders[PENDING]
+
+
+@planted("promises.each_acceptance_is_one_order")
+def an_accepted_order_is_another(world: World) -> None:
+    world.orders[PENDING].quantity += 1
+
+
+@planted("promises.each_acceptance_is_one_order")
+def an_accepted_order_costs_more(world: World) -> None:
+    world.orders[PENDING].total_amount += 1
+
+
+@planted("promises.a_refusal_is_no_order")
+def a_refused_purchase_is_an_order(world: World) -> None:
+    world.orders[PENDING].buyer_id = buyer(7)
+
+
+@planted("promises.retries_agree")
+def a_retry_makes_another_order(world: World) -> None:
+    body = world.answer(world.orders[LAST])
+    world.call("buy", buyer(4), "k", body=body)
+
+
+@planted("promises.retries_agree")
+def a_retry_is_refused_after_all(world: World) -> None:
+    world.call("buy", buyer(4), "k", Outcome.REFUSED, code="sold_out", quantity=9)
+
+
+@planted("promises.nobody_has_what_nobody_asked_for")
+def an_order_out_of_nothing(world: World) -> None:
+    order = world.sell(8)
+    world.calls = [call for call in world.calls if call.asked.buyer != order.buyer_id]
+
+
+@planted("promises.what_was_sold_is_visible")
+def an_order_cannot_be_read_after_the_202(world: World) -> None:
+    world.call("look", buyer(4), "", Outcome.REFUSED, code="order_not_found",
+               subject=world.orders[PENDING].order_id)  # fmt: skip
+
+
+@planted("promises.a_cancellation_stands")
+def a_cancelled_order_lives(world: World) -> None:
+    world.call("cancel", buyer(4), "c", subject=world.orders[PENDING].order_id)
+
+
+@planted("promises.units_go_back_once")
+def a_hold_is_released_twice(world: World) -> None:
+    order_id = world.orders[CANCELLED].order_id
+    world.end.log.holds[order_id].append(HoldStep(9, order_id, False, 1))
+
+
+@planted("promises.units_go_back_once")
+def a_live_order_was_released(world: World) -> None:
+    order_id = world.orders[PENDING].order_id
+    world.end.log.holds[order_id].append(HoldStep(9, order_id, False, 1))
+
+
+@planted("promises.units_go_back_once")
+def a_cancelled_order_was_never_released(world: World) -> None:
+    world.end.log.holds[world.orders[CANCELLED].order_id].pop()
+
+
+# -- limits
+
+
+@planted("limits.no_buyer_is_ever_over_the_limit")
+def a_buyer_held_more_for_a_moment(world: World) -> None:
+    steps = world.end.log.holdings[f"0/{SALE}/{buyer(4)}/{SKU}"]
+    steps.append(Step(7, 3))
+
+
+@planted("limits.no_buyer_is_ever_over_the_limit")
+def a_buyer_has_more_in_live_orders(world: World) -> None:
+    world.orders[LAST].buyer_id = buyer(1)
+
+
+@planted("limits.one_order_a_key")
+def two_orders_have_one_token(world: World) -> None:
+    order = world.orders[LAST]
+    order.order_id = "ffffffff" + world.orders[PENDING].order_id[8:]
+
+
+# -- streams
+
+
+@planted("streams.each_intent_is_applied_once")
+def an_intent_was_never_applied(world: World) -> None:
+    world.end.log.entries.append(Entry(9, 0, (7, 0), "x", buyer(9), SALE, SKU, 1))
+
+
+@planted("streams.each_intent_is_applied_once")
+def an_intent_is_an_order_and_a_dead_letter(world: World) -> None:
+    intent = world.orders[PENDING].intent
+    assert intent is not None
+    world.end.dead_letters.append(
+        DeadLetter(shard=0, intent=intent, order_id=None, sale_id=None, sku=None, quantity=None,
+                   status="held", released=True)
+    )  # fmt: skip
+
+
+@planted("streams.each_intent_is_applied_once")
+def an_order_of_no_entry(world: World) -> None:
+    world.orders[PENDING].intent = (5, 5)
+
+
+@planted("streams.nothing_is_trimmed_that_was_not_applied")
+def an_unread_entry_was_trimmed(world: World) -> None:
+    world.end.log.removed.append((9, 0, (7, 0)))
+
+
+# -- lives
+
+
+@planted("lives.timelines_are_paths")
+def a_version_is_missing(world: World) -> None:
+    del world.orders[SHIPPED].events[1]
+
+
+@planted("lives.timelines_are_paths")
+def a_step_that_the_machine_forbids(world: World) -> None:
+    world.orders[SHIPPED].events[3] = Event(version=4, type="placed")
+
+
+@planted("lives.timelines_are_paths")
+def shipped_before_it_was_paid(world: World) -> None:
+    events = world.orders[SHIPPED].events
+    events[1].type = "shipped"
+
+
+@planted("lives.timelines_are_paths")
+def a_state_without_its_event(world: World) -> None:
+    world.orders[PENDING].status = "cancelled"
+
+
+@planted("lives.money_and_orders_agree")
+def a_cancelled_order_keeps_the_money(world: World) -> None:
+    world.end.provider_refunds.clear()
+
+
+@planted("lives.money_and_orders_agree")
+def two_captures_are_kept(world: World) -> None:
+    payment = world.pay(world.orders[SHIPPED])
+    payment.keeps_order = False
+
+
+@planted("lives.money_and_orders_agree")
+def more_went_back_than_was_taken(world: World) -> None:
+    world.end.provider_refunds.append(Movement(payment="ref1", ours="r2", amount=PRICE))
+
+
+@planted("lives.money_and_orders_agree")
+def a_paid_order_without_money(world: World) -> None:
+    world.end.captures = [each for each in world.end.captures if each.payment != "ref0"]
+
+
+@planted("lives.our_captures_are_the_providers")
+def a_capture_that_we_do_not_know(world: World) -> None:
+    world.end.payments[0].status = "failed"
+
+
+@planted("lives.our_captures_are_the_providers")
+def a_capture_that_never_was(world: World) -> None:
+    world.end.captures = [each for each in world.end.captures if each.payment != "ref1"]
+
+
+@planted("lives.our_refunds_are_the_providers")
+def a_refund_that_never_was(world: World) -> None:
+    world.end.provider_refunds.clear()
+
+
+@planted("lives.shipped_orders_have_left")
+def two_parcels_of_one_order(world: World) -> None:
+    order_id = world.orders[SHIPPED].order_id
+    world.end.shipments.append(
+        Shipment(shipment_id="again", order_id=order_id, status="pending", tracking_number=None)
+    )
+
+
+@planted("lives.shipped_orders_have_left")
+def a_parcel_of_an_unpaid_order(world: World) -> None:
+    world.end.shipments[0].order_id = world.orders[PENDING].order_id
+
+
+@planted("lives.labels_are_of_live_orders")
+def a_label_that_is_no_shipments(world: World) -> None:
+    world.end.labels[0].tracking_number = "X"
+
+
+@planted("lives.labels_are_of_live_orders")
+def a_label_of_a_cancelled_order(world: World) -> None:
+    order_id = world.orders[CANCELLED].order_id
+    world.end.shipments.append(
+        Shipment(shipment_id="s", order_id=order_id, status="cancelled", tracking_number="T9")
+    )
+    world.end.labels.append(
+        Label(reference="s", tracking_number="T9", status="active", progress="label_created")
+    )
+
+
+# -- real time
+
+
+@planted("real_time.sold_out_was_true")
+def sold_out_while_there_was_stock(world: World) -> None:
+    world.calls.insert(0, _earlier(world.calls[-1], before=world.calls[0]))
+
+
+@planted("real_time.limit_reached_was_true")
+def limit_reached_without_holding_anything(world: World) -> None:
+    world.call("buy", buyer(9), "x", Outcome.REFUSED, code="limit_reached")
+
+
+@planted("real_time.order_of_the_stream_is_real")
+def an_entry_stands_before_one_that_was_answered_before_it(world: World) -> None:
+    entries = world.end.log.entries
+    first, last = entries[0], entries[-1]
+    entries[0] = Entry(last.position, *_rest(first))
+    entries[-1] = Entry(first.position, *_rest(last))
+
+
+# -- quiet, and again
+
+
+@planted("quiet.everything_wanted_was_sold")
+def a_unit_is_left_although_wanted(world: World) -> None:
+    world.end.front[0].stock += 1
+
+
+@planted("quiet.nothing_is_left_to_do")
+def an_entry_is_pending(world: World) -> None:
+    world.end.streams[0].pending = 1
+
+
+@planted("quiet.nothing_is_left_to_do")
+def something_is_overdue(world: World) -> None:
+    world.end.overdue.append(Overdue(what="refunds pending", count=1))
+
+
+@planted("quiet.it_settles_in_time")
+def it_took_too_long(world: World) -> None:
+    world.end.settled_seconds = 30.5
+
+
+@planted("repeats.doing_it_again_changes_nothing")
+def a_second_time_changed_something(world: World) -> None:
+    world.end.rechecks.append(Recheck(what="webhooks once more", changed=["payments"]))
+
+
+def _earlier(call: Call, before: Call) -> Call:
+    """The same call, over and done before anything else began."""
+    assert call.answered is not None
+    at = before.asked_at
+    return Call(
+        msgspec.structs.replace(call.asked, at=at - 2.0, number=0),
+        msgspec.structs.replace(call.answered, at=at - 1.0, number=0),
+    )
+
+
+def _rest(entry: Entry) -> tuple[int, tuple[int, int], str, str, str, str, int]:
+    return (
+        entry.shard, entry.intent, entry.order_id, entry.buyer_id, entry.sale_id, entry.sku,
+        entry.quantity,
+    )  # fmt: skip
+
+
+def test_a_sound_run_passes() -> None:
+    assert told(sound()) == {}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_what_was_planted_is_told(name: str) -> None:
+    check, plant = PLANTED[name]
+    world = sound()
+    plant(world)
+    found = told(world)
+    assert check in found, found
+    assert all(found[check])
+
+
+def test_each_check_has_something_planted_for_it() -> None:
+    assert {check for check, _ in PLANTED.values()} == set(CHECKS)
+
+
+def test_a_unit_that_came_back_between_makes_a_later_sale_true() -> None:
+    """Sold out, then a release, then a success: no contradiction."""
+    world = World(units=1)
+    first = world.sell(1)
+    world.sold_out(2)
+    world.cancel(first)
+    world.sell(2, key="again")
+    assert "real_time.sold_out_was_true" not in told(world)
+
+
+def test_one_unit_left_is_sold_out_for_two() -> None:
+    world = World(units=1)
+    world.sold_out(2, quantity=2)
+    world.sell(1)
+    assert told(world) == {}
+
+
+def test_a_call_that_spans_the_moment_is_given_the_benefit_of_it() -> None:
+    """The refusal was under way while the last unit was taken: either order may be the true one."""
+    world = World(units=1)
+    refused = world.sold_out(2)
+    world.sell(1)
+    sold = world.calls[1]
+    world.calls[1] = Call(
+        msgspec.structs.replace(sold.asked, at=refused.asked_at + 0.1), sold.answered
+    )
+    assert told(world) == {}
