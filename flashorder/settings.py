@@ -6,10 +6,11 @@ Each field is ``FLASHORDER_<NAME>``; ``flashorder doctor`` prints what is in for
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -227,9 +228,19 @@ def _kept_seed(path: Path) -> bytes:
 
 
 def load_settings() -> Settings:
-    """Settings from the environment; ``Misconfigured`` names each variable that is wrong."""
+    """Settings from the environment; ``Misconfigured`` names each variable that is wrong.
+
+    What the environment leaves open is read from the file that FLASHORDER_ENV_FILE names: lines of
+    ``NAME=VALUE``, read anew by each process that starts.
+    """
+    file = os.environ.get("FLASHORDER_ENV_FILE")
+    sources: dict[str, Any] = {}
+    if file:
+        if not (Path(file).is_file() and os.access(file, os.R_OK)):
+            raise Misconfigured(f"FLASHORDER_ENV_FILE: {file} is no file that can be read")
+        sources["_env_file"] = file
     try:
-        return Settings()
+        return Settings(**sources)
     except ValidationError as error:
         wrong = "; ".join(
             f"FLASHORDER_{'_'.join(map(str, each['loc'])).upper()}: {each['msg']}"

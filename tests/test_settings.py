@@ -72,3 +72,25 @@ def test_stores_that_are_nowhere_are_away_and_it_is_said_where_was_looked(tmp_pa
         assert name in failure.value.detail
         assert f"no running flashorder up in {tmp_path / '.data'} (" in failure.value.detail
         assert "FLASHORDER_DATA_DIR" in failure.value.detail
+
+
+def test_a_file_fills_in_what_the_environment_leaves_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "flashorder.env"
+    file.write_text("# of this machine\nFLASHORDER_SHARDS=3\nFLASHORDER_PORT=99\nOTHER=1\n")
+    monkeypatch.setenv("FLASHORDER_ENV_FILE", str(file))
+    monkeypatch.setenv("FLASHORDER_PORT", "8080")
+    settings = load_settings()
+    assert (settings.shards, settings.port) == (3, 8080)
+    file.write_text("FLASHORDER_SHARDS=many\n")  # read anew each time
+    with pytest.raises(Misconfigured, match="FLASHORDER_SHARDS"):
+        load_settings()
+
+
+def test_a_file_that_is_named_must_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLASHORDER_ENV_FILE", str(tmp_path / "none.env"))
+    with pytest.raises(Misconfigured, match=r"FLASHORDER_ENV_FILE: .*none\.env is no file"):
+        load_settings()
