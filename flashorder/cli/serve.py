@@ -6,17 +6,25 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
+import structlog
 import typer
 
 from flashorder.cli.output import JsonOption, print_json
 from flashorder.cli.running import role_settings
 from flashorder.settings import Settings
+
+if TYPE_CHECKING:
+    from flashorder.infra.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
 
 
 def register(root: typer.Typer) -> None:
@@ -34,9 +42,14 @@ def serve_command(
     ] = None,
     parent_pid: Annotated[int | None, typer.Option(hidden=True)] = None,
     worker_count: Annotated[int, typer.Option(hidden=True)] = 1,
+    listener: Annotated[int | None, typer.Option(hidden=True)] = None,
     json: JsonOption = False,
 ) -> None:
     """Serve the HTTP contract until SIGTERM or SIGINT, then finish what is in flight.
+
+    With several workers, SIGHUP replaces them one after the other without a request lost: each
+    serves before its predecessor is told to stop, and one that does not come up leaves it in place.
+    A worker that is told to stop itself (SIGTERM) drains, and is replaced at once.
 
     With --json the log is JSON, and {ready: "web", url, pid, workers} a line on standard output
     whenever all workers are up.
@@ -48,9 +61,10 @@ def serve_command(
         from flashorder.infra.parent_death import end_with_parent  # noqa: PLC0415
 
         end_with_parent(parent_pid)
-        _run_fast(_serve_here(settings, worker_count, _tell_parent))
+        assert listener is not None, "the parent has opened it"
+        _run_fast(_serve_as_worker(settings, worker_count, socket.socket(fileno=listener)))
     elif count == 1:
-        _run_fast(_serve_here(settings, 1, announce))
+        _run_fast(_serve_alone(settings, announce))
     else:
         asyncio.run(_serve_in_workers(settings, count, announce))
 
@@ -76,11 +90,6 @@ def _announcer(ready_file: Path | None, *, as_json: bool) -> Announce:
     return announce
 
 
-def _tell_parent(url: str, pids: list[int]) -> None:
-    sys.stdout.write("up\n")
-    sys.stdout.flush()
-
-
 def _run_fast(work: Coroutine[Any, Any, None]) -> None:
     """Run on uvloop where there is one."""
     try:
@@ -92,31 +101,69 @@ def _run_fast(work: Coroutine[Any, Any, None]) -> None:
         runner.run(work)
 
 
-async def _serve_here(settings: Settings, worker_count: int, announce: Announce) -> None:
-    """Serve in this process."""
-    from contextlib import AsyncExitStack  # noqa: PLC0415
-
+async def _serve_alone(settings: Settings, announce: Announce) -> None:
+    """Serve in this process, on a port of its own."""
     from flashorder.app.web import build_web  # noqa: PLC0415 - heavy: only when it runs
     from flashorder.infra.http.application import METRICS  # noqa: PLC0415
     from flashorder.infra.http.server import serve  # noqa: PLC0415
     from flashorder.infra.open_files import raise_open_files  # noqa: PLC0415
-    from flashorder.infra.telemetry.metrics import metrics_server  # noqa: PLC0415
 
-    raise_open_files(settings.connections_max // worker_count)
-    stopping = _stopping_on_signals()
+    raise_open_files(settings.connections_max)
+    stopping = _stopping_on_signals(
+        lambda: log.warning("no_rolling_restart", mend="serve with --workers 2 or more")
+    )
     async with AsyncExitStack() as stack:
         app = await stack.enter_async_context(build_web(settings))
         if settings.metrics_port:
-            port = settings.metrics_port + (settings.worker_index or 0)
-            await stack.enter_async_context(metrics_server(app[METRICS], settings.host, port))
+            await _tell_metrics(stack, app[METRICS], settings)
         _rest_the_collector()
         await serve(
             app,
             settings,
             stopping,
-            shared_port=worker_count > 1,
-            share_of_connections=worker_count,
             on_ready=lambda listening: announce(listening.url, [os.getpid()]),
+        )
+
+
+async def _tell_metrics(stack: AsyncExitStack, metrics: Metrics, settings: Settings) -> None:
+    from flashorder.infra.http.listening import port_failure  # noqa: PLC0415 - heavy
+    from flashorder.infra.telemetry.metrics import metrics_server  # noqa: PLC0415
+
+    host, port = settings.host, settings.metrics_port
+    try:
+        await stack.enter_async_context(metrics_server(metrics, host, port))
+    except OSError as error:
+        raise port_failure(host, port, error, setting="FLASHORDER_METRICS_PORT") from None
+
+
+async def _serve_as_worker(settings: Settings, worker_count: int, listener: socket.socket) -> None:
+    """Serve as one of several, on the socket of this one's place; the parent hears how it goes."""
+    from flashorder.app.web import build_web  # noqa: PLC0415 - heavy: only when it runs
+    from flashorder.infra.http.application import METRICS  # noqa: PLC0415
+    from flashorder.infra.http.server import serve  # noqa: PLC0415
+    from flashorder.infra.http.worker_process import LEAVING, UP, tell_parent  # noqa: PLC0415
+    from flashorder.infra.open_files import raise_open_files  # noqa: PLC0415
+    from flashorder.infra.telemetry.metrics_port import metrics_server_in_turn  # noqa: PLC0415
+
+    raise_open_files(settings.connections_max // worker_count)
+    # A terminal that hangs up tells all its processes; what becomes of it is the parent's to say.
+    stopping = _stopping_on_signals(lambda: None)
+    async with AsyncExitStack() as stack:
+        app = await stack.enter_async_context(build_web(settings))
+        if settings.metrics_port:
+            port = settings.metrics_port + (settings.worker_index or 0)
+            await stack.enter_async_context(
+                metrics_server_in_turn(app[METRICS], settings.host, port)
+            )
+        _rest_the_collector()
+        await serve(
+            app,
+            settings,
+            stopping,
+            shared=listener,
+            share_of_connections=worker_count,
+            on_ready=lambda listening: tell_parent(UP),
+            on_leaving=lambda: tell_parent(LEAVING),
         )
 
 
@@ -133,34 +180,58 @@ def _rest_the_collector() -> None:
 
 async def _serve_in_workers(settings: Settings, count: int, announce: Announce) -> None:
     """Hold the port, and keep ``count`` workers running on it."""
-    from flashorder.infra.http.server import Listening, reserve_port  # noqa: PLC0415 - heavy
+    from flashorder.infra.http.listening import SharedPort, check_free  # noqa: PLC0415 - heavy
     from flashorder.infra.http.workers import Workers  # noqa: PLC0415
 
-    stopping = _stopping_on_signals()
     # The secret must be there before the workers look for it.
     assert settings.seed
-    with reserve_port(settings.host, settings.port) as holder:
-        listening = Listening(settings.host, holder.getsockname()[1])
+    for index in range(count if settings.metrics_port else 0):
+        check_free(settings.host, settings.metrics_port + index, setting="FLASHORDER_METRICS_PORT")
+    with SharedPort(settings.host, settings.port, count) as port:
 
-        def command(index: int) -> tuple[Sequence[str], Mapping[str, str]]:
+        def command(index: int, listener: int) -> tuple[Sequence[str], Mapping[str, str]]:
             argv = [sys.executable, "-m", "flashorder.cli", "serve"]
             argv += ["--parent-pid", str(os.getpid()), "--worker-count", str(count)]
+            argv += ["--listener", str(listener)]
+            # What this process goes by is not for a changed file to say.
             return argv, {
-                "FLASHORDER_PORT": str(listening.port),
+                "FLASHORDER_PORT": str(port.listening.port),
                 "FLASHORDER_WORKER_INDEX": str(index),
+                "FLASHORDER_DRAIN_TIMEOUT_SECONDS": str(settings.drain_timeout_seconds),
             }
 
-        await Workers(
+        workers = Workers(
+            port,
             count,
             command,
             drain_timeout_seconds=settings.drain_timeout_seconds,
-            on_change=lambda pids: announce(listening.url, pids),
-        ).run(stopping)
+            on_change=lambda pids: announce(port.listening.url, pids),
+        )
+        await workers.run(_stopping_on_signals(workers.renew))
 
 
-def _stopping_on_signals() -> asyncio.Event:
+def _stopping_on_signals(hung_up: Callable[[], None]) -> asyncio.Event:
+    """Set by SIGTERM and SIGINT, and by SIGHUP where it tells of a terminal that has gone.
+
+    Else SIGHUP calls ``hung_up``.
+    """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    on_terminal = _has_terminal()
+
+    def hang_up() -> None:
+        if on_terminal and not _has_terminal():
+            stopping.set()
+        else:
+            hung_up()
+
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
     return stopping
+
+
+def _has_terminal() -> bool:
+    with suppress(OSError), Path("/dev/tty").open("rb"):
+        return True
+    return False

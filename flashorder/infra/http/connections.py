@@ -157,6 +157,16 @@ class GuardedConnection(web.RequestHandler):
         self.closing = True
         super().close()
 
+    @property
+    def awaits_request(self) -> bool:
+        """Nothing is in flight: a request may come, or its head is coming."""
+        return self._between_requests or self in self._connections.reading_head
+
+    @property
+    def silent(self) -> bool:
+        """No byte of a next request has been read."""
+        return self._between_requests or not self._heard
+
     def log_access(
         self, request: web.BaseRequest, response: web.StreamResponse, time: float | None
     ) -> None:
@@ -167,6 +177,8 @@ class GuardedConnection(web.RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
         """aiohttp's own refusals (an Expect that cannot be met, ``OPTIONS *``) become problems."""
+        if self.closing:
+            resp.force_close()
         if isinstance(resp, web.HTTPException):
             current_trace.set(Trace(request.headers.get("traceparent")))
             resp = http_exception_answer(resp, instance=request.rel_url.raw_path)

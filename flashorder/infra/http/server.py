@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -14,29 +12,15 @@ from aiohttp import web
 
 from flashorder.infra.http.connections import Connections, GuardedConnection
 from flashorder.infra.http.direct import DIRECT, DirectCalls, DirectConnection
+from flashorder.infra.http.draining import Draining
+from flashorder.infra.http.listening import LISTEN_BACKLOG, Listening, port_failure
 from flashorder.infra.open_files import connections_possible
-from flashorder.kernel.errors import Misconfigured
 from flashorder.settings import Settings
 
 log = structlog.get_logger(__name__)
 FEW_CONNECTIONS = 1_000
-LISTEN_BACKLOG = 4096
 # What a client that was refused in the middle of its body may still send before it is cut off.
 LINGERING_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Listening:
-    """Where a server answers."""
-
-    host: str
-    port: int
-
-    @property
-    def url(self) -> str:
-        """As a client writes it."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
 
 
 async def serve(
@@ -45,17 +29,19 @@ async def serve(
     stopping: asyncio.Event,
     *,
     port: int | None = None,
-    shared_port: bool = False,
+    shared: socket.socket | None = None,
     share_of_connections: int = 1,
     on_ready: Callable[[Listening], None] = lambda listening: None,
+    on_leaving: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve ``app`` until ``stopping`` is set, then drain and return.
 
-    ``port`` overrides the settings' (0: any free one); with ``shared_port`` other processes may
-    listen on it as well (SO_REUSEPORT), and the caps on connections are divided by
-    ``share_of_connections``; the limit of open files caps them as well. Draining: no new
-    connections, idle ones closed, requests in flight answered (with ``Connection: close``) for up
-    to ``drain_timeout_seconds``.
+    ``port`` overrides the settings' (0: any free one); ``shared`` is a bound socket to serve on
+    instead, which its owner keeps for who comes after. The caps on connections are divided by
+    ``share_of_connections``; the limit of open files caps them as well. Draining, from
+    ``on_leaving`` on: requests in flight or on their way are answered with ``Connection: close``,
+    what the kernel has accepted included, and silent connections are closed after a while; see
+    ``Draining``. All of it takes ``drain_timeout_seconds`` at most.
 
     Raises ``Misconfigured`` when the port cannot be had.
     """
@@ -90,17 +76,23 @@ async def serve(
                 lingering_time=LINGERING_SECONDS,
             )
 
+        draining = Draining(server, connection)
         listener = await _listen(
-            connection, settings.host, settings.port if port is None else port, shared_port
+            draining.connection, settings.host, settings.port if port is None else port, shared
         )
         sweeper = asyncio.create_task(_sweep(connections), name="overdue request heads")
         try:
             host, bound_port = listener.sockets[0].getsockname()[:2]
             on_ready(Listening(host, bound_port))
             await stopping.wait()
+            on_leaving()
+            await draining.drain(
+                listener,
+                runner.shutdown,
+                timeout_seconds=settings.drain_timeout_seconds,
+                relieved=shared is not None,
+            )
         finally:
-            # What the kernel has accepted already is served, not reset.
-            await asyncio.sleep(0)
             listener.close()
             sweeper.cancel()
             await asyncio.wait({sweeper})
@@ -135,16 +127,17 @@ def _mark_complete_heads(server: web.Server) -> None:
 
 
 async def _listen(
-    connection: Callable[[], GuardedConnection], host: str, port: int, shared_port: bool
+    connection: Callable[[], GuardedConnection],
+    host: str,
+    port: int,
+    shared: socket.socket | None,
 ) -> asyncio.Server:
+    loop = asyncio.get_running_loop()
+    if shared is not None:
+        return await loop.create_server(connection, sock=shared, backlog=LISTEN_BACKLOG)
     try:
-        return await asyncio.get_running_loop().create_server(
-            connection,
-            host,
-            port,
-            backlog=LISTEN_BACKLOG,
-            reuse_address=True,
-            reuse_port=shared_port or None,
+        return await loop.create_server(
+            connection, host, port, backlog=LISTEN_BACKLOG, reuse_address=True
         )
     except OSError as error:
         raise port_failure(host, port, error) from None
@@ -158,42 +151,3 @@ async def _sweep(connections: Connections) -> None:
         late = connections.close_late(loop.time())
         if late:
             log.info("request_heads_overdue", connections=late)
-
-
-def reserve_port(host: str, port: int) -> socket.socket:
-    """A bound socket that holds ``port`` for processes which share it; it does not listen.
-
-    Binding alone receives nothing, but keeps the number, finds one for port 0, and fails when
-    somebody else listens there. Raises ``Misconfigured``.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    if port:
-        _check_free(family, host, port)
-    holder = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        holder.bind((host, port))
-    except OSError as error:
-        holder.close()
-        raise port_failure(host, port, error) from None
-    return holder
-
-
-def _check_free(family: socket.AddressFamily, host: str, port: int) -> None:
-    """Bind without sharing: a foreign server that shares its port would not be noticed else."""
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise port_failure(host, port, error) from None
-
-
-def port_failure(host: str, port: int, error: OSError) -> Misconfigured:
-    """Why nothing can listen there, and what to do."""
-    if error.errno == errno.EADDRINUSE:
-        return Misconfigured(
-            f"port {port} of {host} is taken: stop who listens there, or set FLASHORDER_PORT to "
-            "another (0: any free one)"
-        )
-    return Misconfigured(f"cannot listen on {host}, port {port}: {error.strerror or error}")

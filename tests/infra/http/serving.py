@@ -15,8 +15,9 @@ from pydantic import SecretStr
 from flashorder.infra.http.application import build_application
 from flashorder.infra.http.endpoint import Endpoint, Role
 from flashorder.infra.http.idempotency import IdempotencyStore
+from flashorder.infra.http.listening import Listening
 from flashorder.infra.http.operations import Check
-from flashorder.infra.http.server import Listening, serve
+from flashorder.infra.http.server import serve
 from flashorder.infra.http.tokens import Authenticator, TokenSigner
 from flashorder.infra.telemetry.metrics import Metrics
 from flashorder.settings import Settings

@@ -10,14 +10,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-import aiohttp
 import msgspec
 import pytest
 import structlog
 
 from flashorder.infra.http.endpoint import Call, Endpoint, Reply
 from flashorder.infra.http.openapi import problem_codes
-from flashorder.infra.http.server import reserve_port
 from flashorder.kernel.errors import Misconfigured
 from tests.infra.http.serving import Served, make_settings, served
 
@@ -275,42 +273,6 @@ async def test_connections_are_capped_and_make_room_again(cap: str) -> None:
                     await asyncio.sleep(0.01)
 
 
-async def test_draining_finishes_what_is_in_flight_and_closes_the_rest() -> None:
-    gate = Gate()
-    async with site_with(gate) as site:
-        idle_reader, idle_writer = await site.connect()
-        idle_writer.write(GET)
-        await idle_reader.readuntil(b'{"quick":true}')
-        silent_reader, silent_writer = await site.connect()
-        reader, writer = await site.connect()
-        writer.write(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-        await gate.entered.wait()
-        site.stopping.set()
-        assert await until_closed(idle_reader, 3) == b""
-        assert await until_closed(silent_reader, 3) == b""
-        with pytest.raises(ConnectionRefusedError):
-            await site.connect()
-        assert not site.server.done()
-        gate.opened.set()
-        said = await until_closed(reader, 3)
-        assert said.startswith(b"HTTP/1.1 200 ")
-        assert b"Connection: close" in said
-        await asyncio.wait_for(site.server, 3)
-        for each in (idle_writer, silent_writer, writer):
-            each.close()
-
-
-async def test_draining_does_not_wait_for_ever() -> None:
-    gate = Gate()
-    async with site_with(gate, drain_timeout_seconds=0.2) as site:
-        _, writer = await site.connect()
-        writer.write(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-        await gate.entered.wait()
-        site.stopping.set()
-        await asyncio.wait_for(site.server, 3)
-        writer.close()
-
-
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
@@ -365,15 +327,3 @@ async def test_a_port_that_is_taken_is_said_so() -> None:
         with pytest.raises(Misconfigured, match=f"port {port} of 127.0.0.1 is taken"):
             async with served([], settings=make_settings().model_copy(update={"port": port})):
                 pass
-        with pytest.raises(Misconfigured, match="is taken"):
-            reserve_port("127.0.0.1", port)
-
-
-async def test_a_reserved_port_is_kept_but_receives_nothing() -> None:
-    with reserve_port("127.0.0.1", 0) as holder:
-        port = holder.getsockname()[1]
-        with pytest.raises(Misconfigured):
-            reserve_port("127.0.0.1", port)
-        async with aiohttp.ClientSession() as client:
-            with pytest.raises(aiohttp.ClientConnectorError):
-                await client.get(f"http://127.0.0.1:{port}/")
