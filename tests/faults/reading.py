@@ -74,7 +74,11 @@ SELECT 'refunds to decide', count(*) FROM refunds_to_decide
 UNION ALL
 SELECT 'payment webhooks kept', count(*) FROM payment_webhooks WHERE applied_at IS NULL
 UNION ALL
-SELECT 'carrier webhooks kept', count(*) FROM carrier_webhooks WHERE applied_at IS NULL
+-- News of a label whose shipment was cancelled before we heard of it is kept, and never wanted.
+SELECT 'carrier webhooks kept', count(*) FROM carrier_webhooks AS w
+WHERE applied_at IS NULL
+  AND EXISTS (SELECT FROM shipments AS s
+              WHERE s.carrier = w.carrier AND s.tracking_number = w.tracking_number)
 UNION ALL
 SELECT 'labels to cancel', count(*) FROM shipments WHERE label_cancel_due_at IS NOT NULL
 UNION ALL

@@ -305,7 +305,7 @@ def a_parcel_of_an_unpaid_order(world: World) -> None:
 
 @planted("lives.labels_are_of_live_orders")
 def a_label_that_is_no_shipments(world: World) -> None:
-    world.end.labels[0].tracking_number = "X"
+    world.end.labels[0].reference = "X"
 
 
 @planted("lives.labels_are_of_live_orders")

@@ -11,7 +11,6 @@ from tests.faults.history import History
 from tests.faults.snapshot import Order, Snapshot
 
 SHIPPED = frozenset({"shipped", "completed"})
-GONE = frozenset({"too_late"})
 
 
 def timelines_are_paths(_: History, end: Snapshot) -> Iterator[str]:
@@ -123,21 +122,20 @@ def shipped_orders_have_left(_: History, end: Snapshot) -> Iterator[str]:
 def labels_are_of_live_orders(_: History, end: Snapshot) -> Iterator[str]:
     """By the carrier's books: at most one active label an order, and none for a cancelled one."""
     status = {order.order_id: order.status for order in end.orders}
-    order_of = {each.tracking_number: each.order_id for each in end.shipments}
-    told_too_late = {each.tracking_number for each in end.shipments if each.label_outcome in GONE}
+    shipments = {each.shipment_id: each for each in end.shipments}
     labels: Counter[str] = Counter()
     for label in end.labels:
         if label.status != "active":
             continue
-        order_id = order_of.get(label.tracking_number)
-        if order_id is None:
+        shipment = shipments.get(label.reference)
+        if shipment is None:
             yield f"label {label.tracking_number} of {label.reference} is no shipment's"
-        elif status.get(order_id) == "cancelled":
+        elif status.get(shipment.order_id) != "cancelled":
+            labels[shipment.order_id] += 1
+        elif shipment.label_outcome != "too_late" or label.progress == "label_created":
             # A parcel that the carrier has moved already cannot be called back; that is known.
-            if label.tracking_number not in told_too_late or label.progress == "label_created":
-                yield f"label {label.tracking_number} is active, its order {order_id} cancelled"
-        else:
-            labels[order_id] += 1
+            order_id = shipment.order_id
+            yield f"label {label.tracking_number} is active, its order {order_id} cancelled"
     for order_id, count in labels.items():
         if count > 1:
             yield f"order {order_id} has {count} active labels"
