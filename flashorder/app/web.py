@@ -34,7 +34,8 @@ from flashorder.rebuilding import routes as rebuilding_routes
 from flashorder.rebuilding.service import Rebuilding
 from flashorder.reservations import routes as reservation_routes
 from flashorder.reservations.admission import Admission
-from flashorder.reservations.batching import Batcher, ReserveMetrics
+from flashorder.reservations.batching import Batcher
+from flashorder.reservations.metrics import ReserveMetrics
 from flashorder.reservations.service import Reservations
 from flashorder.sales import admin_routes as sale_admin_routes
 from flashorder.sales import routes as sale_routes

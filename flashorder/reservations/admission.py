@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from flashorder.infra.redis.connection import RETRY_AFTER_SECONDS, store_failures
 from flashorder.kernel.errors import Overloaded, StoreUnavailable
-from flashorder.reservations.batching import ReserveMetrics
+from flashorder.reservations.metrics import ReserveMetrics
 
 log = structlog.get_logger(__name__)
 POLL_SECONDS = 0.5

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain
+from time import perf_counter
 from typing import Any, TypeAlias
 
-import prometheus_client
 import structlog
-from prometheus_client import CollectorRegistry, Gauge, Histogram
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError, RedisError
 
@@ -24,49 +23,13 @@ from flashorder.infra.redis import keys
 from flashorder.infra.redis.connection import RETRY_AFTER_SECONDS, store_failures
 from flashorder.infra.redis.scripts import load_script
 from flashorder.kernel.errors import FlashorderError, Overloaded, StoreUnavailable
-from flashorder.reservations.packing import call_packed
+from flashorder.reservations.line import ScriptLine
+from flashorder.reservations.metrics import ReserveMetrics
 from flashorder.reservations.records import Purchase, ReserveCode, Verdict
 
 log = structlog.get_logger(__name__)
 PROBE_SECONDS = 0.1
 _CODES: dict[int | bytes, ReserveCode] = {code.value: code for code in ReserveCode}
-
-
-class ReserveMetrics:
-    """What somebody would watch of the hot path."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.verdicts = prometheus_client.Counter(
-            "flashorder_reserve_verdicts",
-            "Purchases decided by the store, by code.",
-            ["code"],
-            registry=registry,
-        )
-        self.by_code = {code: self.verdicts.labels(code.name.lower()) for code in ReserveCode}
-        self.batch_purchases = Histogram(
-            "flashorder_reserve_batch_purchases",
-            "Purchases a batch.",
-            registry=registry,
-            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
-        )
-        self.batch_seconds = Histogram(
-            "flashorder_reserve_batch_seconds",
-            "Time from sending a batch to its answer, fsync included.",
-            registry=registry,
-            buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2),
-        )
-        self.waiting = Gauge(
-            "flashorder_reserve_waiting", "Purchases waiting for a batch.", registry=registry
-        )
-        self.store_up = Gauge(
-            "flashorder_store_up", "1 while the store answers, else 0.", registry=registry
-        )
-        self.refused = prometheus_client.Counter(
-            "flashorder_reserve_refused",
-            "Purchases refused before the store was asked, by reason.",
-            ["reason"],
-            registry=registry,
-        )
 
 
 Outcome: TypeAlias = Verdict | FlashorderError
@@ -98,7 +61,8 @@ class Batcher:
         self._batch_max = batch_max
         self._waiting_max = waiting_max
         self._metrics = metrics
-        self._script = load_script("reserve")
+        self._line = ScriptLine(redis, load_script("reserve"))
+        self._sent_at = 0.0
         # Asking for the running loop costs a system call each time (getpid, in Python 3.11).
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Waiting] = deque()
@@ -163,7 +127,7 @@ class Batcher:
                     # One turn of the loop: what the same wake-up brought goes along.
                     await asyncio.sleep(0)
                     continue
-                await self._fly([self._queue.popleft() for _ in range(self._next_size())])
+                await self._fly_while_any_wait()
                 if self._away:
                     await self._until_back(stop)
         finally:
@@ -171,32 +135,52 @@ class Batcher:
             self._stopped = True
             self._refuse(self._queue, StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS))
             self._queue.clear()
+            await self._line.close()
 
-    def _next_size(self) -> int:
-        return min(len(self._queue), self._batch_max)
+    async def _fly_while_any_wait(self) -> None:
+        """One batch after the other; the next takes off before the one that landed is settled.
 
-    async def _fly(self, batch: list[_Waiting]) -> None:
-        self._metrics.waiting.set(len(self._queue))
-        groups = _by_sale(batch)
-        for at, group in enumerate(groups):
-            if self._away:
-                self._refuse(group, StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS))
-                continue
-            try:
-                await self._ask(group)
-            except FlashorderError as error:
-                self._refuse(group, error)
-            except asyncio.CancelledError:
-                for unanswered in groups[at:]:
-                    self._refuse(
-                        unanswered, StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS)
-                    )
-                raise
-            except Exception as error:  # a batch must never take the batcher with it
-                log.exception("reserve_batch_failed", shard=self._shard)
-                self._refuse(group, FlashorderError(f"the reservation failed: {error!r}"))
+        So the store decides while the worker writes answers, and the worker's next look at the
+        queue is a batch later.
+        """
+        flying = self._next_group()
+        try:
+            await self._send(flying, idle=True)
+            while flying:
+                reply = await self._receive(flying)
+                landed, flying = flying, self._next_group()
+                try:
+                    if flying:
+                        await self._send(flying)
+                finally:
+                    self._settle(landed, reply)
+        except FlashorderError as error:
+            self._refuse(flying, error)
+        except asyncio.CancelledError:
+            self._refuse(flying, StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS))
+            raise
+        except Exception as error:  # a batch must never take the batcher with it
+            log.exception("reserve_batch_failed", shard=self._shard)
+            await self._line.close()
+            self._refuse(flying, FlashorderError(f"the reservation failed: {error!r}"))
 
-    async def _ask(self, group: list[_Waiting]) -> None:
+    def _next_group(self) -> list[_Waiting]:
+        """The purchases of one sale that are to fly together; none when nothing waits."""
+        queue = self._queue
+        group: list[_Waiting] = []
+        others: list[_Waiting] = []
+        for _ in range(min(len(queue), self._batch_max)):
+            waiting = queue.popleft()
+            purchase = waiting[0]
+            first = group[0][0] if group else purchase
+            together = purchase.sale_id is first.sale_id and purchase.generation == first.generation
+            (group if together else others).append(waiting)
+        if others:
+            queue.extendleft(reversed(others))
+        self._metrics.waiting.set(len(queue))
+        return group
+
+    async def _send(self, group: list[_Waiting], *, idle: bool = False) -> None:
         first = group[0][0]
         sale = keys.sale_keys(self._shard, first.sale_id)
         script_keys = (
@@ -211,14 +195,26 @@ class Batcher:
             keys.intents(self._shard),
         )
         arguments = chain.from_iterable([purchase.arguments() for purchase, _ in group])
+        self._sent_at = perf_counter()
+        with self._store_watched():
+            await self._line.send(
+                script_keys, (first.generation, first.sale_id.bytes, *arguments), idle=idle
+            )
+
+    async def _receive(self, group: list[_Waiting]) -> list[int | bytes]:
+        with self._store_watched():
+            reply: list[int | bytes] = await self._line.receive()
+        self._metrics.store_up.set(1)
+        self._metrics.batch_seconds.observe(perf_counter() - self._sent_at)
+        self._metrics.batch_purchases.observe(len(group))
+        return reply
+
+    @contextmanager
+    def _store_watched(self) -> Iterator[None]:
+        """What the store does not do becomes a refusal; that it is away is told to all who wait."""
         try:
-            with self._metrics.batch_seconds.time(), store_failures():
-                reply = await call_packed(
-                    self._redis,
-                    self._script,
-                    script_keys,
-                    (first.generation, first.sale_id.bytes, *arguments),
-                )
+            with store_failures():
+                yield
         except StoreUnavailable as error:
             if isinstance(error.__cause__, OutOfMemoryError):
                 raise Overloaded(
@@ -228,12 +224,9 @@ class Batcher:
             self._away = True
             self._metrics.store_up.set(0)
             log.warning("store_unavailable", shard=self._shard, error=repr(error.__cause__))
-            self._refuse(self._queue, error)
-            self._queue.clear()
+            waiting, self._queue = self._queue, deque()
+            self._refuse(waiting, error)
             raise
-        self._metrics.store_up.set(1)
-        self._metrics.batch_purchases.observe(len(group))
-        self._settle(group, reply)
 
     def _settle(self, group: list[_Waiting], reply: list[int | bytes]) -> None:
         now_ms, window_ms = int(reply[0]), int(reply[1])
@@ -266,17 +259,3 @@ class Batcher:
                 self._away = False
                 log.info("store_available", shard=self._shard)
                 return
-
-
-def _by_sale(batch: list[_Waiting]) -> list[list[_Waiting]]:
-    """The purchases of each sale, for which there is a script call each; usually it is one."""
-    first = batch[0][0]
-    if all(
-        each.sale_id is first.sale_id and each.generation == first.generation for each, _ in batch
-    ):
-        return [batch]
-    groups: dict[tuple[uuid.UUID, int], list[_Waiting]] = {}
-    for waiting in batch:
-        each = waiting[0]
-        groups.setdefault((each.sale_id, each.generation), []).append(waiting)
-    return list(groups.values())

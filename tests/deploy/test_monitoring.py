@@ -18,7 +18,7 @@ from flashorder.infra.telemetry.metrics import Metrics
 from flashorder.inventory.reconciliation.service import ReconciliationMetrics
 from flashorder.notifications.metrics import OutboxMetrics
 from flashorder.payments.metrics import PaymentMetrics
-from flashorder.reservations.batching import ReserveMetrics
+from flashorder.reservations.metrics import ReserveMetrics
 from tests.deploy.files import dashboards, read, roles, services
 from tests.fulfilment.conftest import free_port
 

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from flashorder.infra.redis.connection import connect_redis
 from flashorder.kernel.errors import Overloaded
 from flashorder.reservations.admission import Admission
-from flashorder.reservations.batching import ReserveMetrics
+from flashorder.reservations.metrics import ReserveMetrics
 from tests.stores import BreakableStores
 
 

@@ -14,8 +14,9 @@ from redis.asyncio import Redis
 from flashorder.infra.redis import keys
 from flashorder.infra.redis.connection import connect_redis
 from flashorder.kernel.errors import Overloaded, StoreUnavailable
-from flashorder.reservations.batching import Batcher, ReserveMetrics
-from flashorder.reservations.records import ReserveCode
+from flashorder.reservations.batching import Batcher, Outcome
+from flashorder.reservations.metrics import ReserveMetrics
+from flashorder.reservations.records import ReserveCode, Verdict
 from flashorder.sales.front import FrontSale, SaleFront
 from tests.reservations.front import a_purchase, a_sale, an_item
 from tests.stores import BreakableStores
@@ -116,6 +117,51 @@ async def test_a_store_that_forgot_the_scripts_is_taught(redis_url: str) -> None
         sale = await opened(client)
         await batcher.submit(a_purchase(sale))
         await client.script_flush()
+        assert (await batcher.submit(a_purchase(sale))).code is ReserveCode.ACCEPTED
+
+
+async def test_a_connection_lost_while_idle_costs_nobody_anything(redis_url: str) -> None:
+    async with flying(redis_url) as (batcher, client):
+        sale = await opened(client)
+        assert (await batcher.submit(a_purchase(sale))).code is ReserveCode.ACCEPTED
+        for each in await client.client_list():
+            if each["id"] != str(await client.client_id()):
+                await client.client_kill_filter(_id=each["id"])
+        await asyncio.sleep(0.05)  # until the end of the connection has come in
+        assert (await batcher.submit(a_purchase(sale))).code is ReserveCode.ACCEPTED
+
+
+async def test_a_batch_that_landed_is_told_although_the_next_cannot_take_off(
+    stores: BreakableStores,
+) -> None:
+    async with flying(stores.store.url, batch_max=1, timeout_seconds=0.5) as (batcher, client):
+        sale = await opened(client)
+        told: list[Outcome] = []
+
+        def kill_and_tell(outcome: Outcome) -> None:
+            told.append(outcome)
+            stores.store.pause()
+
+        batcher.put(a_purchase(sale), kill_and_tell)
+        for _ in range(3):
+            batcher.put(a_purchase(sale), told.append)
+        try:
+            await eventually(lambda: len(told) == 4)
+        finally:
+            stores.store.resume()
+        assert isinstance(told[0], Verdict)
+        assert all(isinstance(each, Verdict | StoreUnavailable) for each in told)
+        await eventually(lambda: not batcher.store_is_away)
+
+
+async def test_a_purchase_that_cannot_be_settled_costs_the_others_nothing(redis_url: str) -> None:
+    async with flying(redis_url) as (batcher, client):
+        sale = await opened(client)
+
+        def fail(outcome: Outcome) -> None:
+            raise RuntimeError("the answer could not be written")
+
+        batcher.put(a_purchase(sale), fail)
         assert (await batcher.submit(a_purchase(sale))).code is ReserveCode.ACCEPTED
 
 

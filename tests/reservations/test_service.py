@@ -13,10 +13,11 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from flashorder.infra.redis.connection import connect_redis
-from flashorder.kernel.errors import InvalidInput, NotFound, StoreUnavailable
+from flashorder.kernel.errors import NotFound
 from flashorder.kernel.identifiers import new_id
 from flashorder.reservations.admission import Admission
-from flashorder.reservations.batching import Batcher, ReserveMetrics
+from flashorder.reservations.batching import Batcher
+from flashorder.reservations.metrics import ReserveMetrics
 from flashorder.reservations.records import ReserveCode
 from flashorder.reservations.service import Reservations
 from flashorder.sales.directory import SaleDirectory

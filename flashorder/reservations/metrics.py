@@ -1,0 +1,45 @@
+"""What somebody would watch of the hot path."""
+
+from __future__ import annotations
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Gauge, Histogram
+
+from flashorder.reservations.records import ReserveCode
+
+
+class ReserveMetrics:
+    """The families of one process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.verdicts = prometheus_client.Counter(
+            "flashorder_reserve_verdicts",
+            "Purchases decided by the store, by code.",
+            ["code"],
+            registry=registry,
+        )
+        self.by_code = {code: self.verdicts.labels(code.name.lower()) for code in ReserveCode}
+        self.batch_purchases = Histogram(
+            "flashorder_reserve_batch_purchases",
+            "Purchases a batch.",
+            registry=registry,
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
+        )
+        self.batch_seconds = Histogram(
+            "flashorder_reserve_batch_seconds",
+            "Time from sending a batch to its answer, fsync included.",
+            registry=registry,
+            buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2),
+        )
+        self.waiting = Gauge(
+            "flashorder_reserve_waiting", "Purchases waiting for a batch.", registry=registry
+        )
+        self.store_up = Gauge(
+            "flashorder_store_up", "1 while the store answers, else 0.", registry=registry
+        )
+        self.refused = prometheus_client.Counter(
+            "flashorder_reserve_refused",
+            "Purchases refused before the store was asked, by reason.",
+            ["reason"],
+            registry=registry,
+        )
