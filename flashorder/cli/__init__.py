@@ -25,6 +25,7 @@ GROUPS: tuple[str, ...] = (
     "accounts",
     "bench",
     "catalog",
+    "chaos",
     "consume",
     "doctor",
     "loadtest",

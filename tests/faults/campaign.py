@@ -240,7 +240,7 @@ class Campaign:
     async def _drain(self, shopping: Shopping, sale: Sale) -> bool:
         """Fresh buyers buy and pay until every shard refuses each SKU as sold out, for good."""
         for _ in range(DRAIN_ROUNDS_MAX):
-            await self._until(self._everything_ended)
+            await self._until(self._no_unit_can_come_back)
             refusals = await asyncio.gather(
                 *(self._drain_item(shopping, sku, shard)
                   for sku in SKUS for shard in range(self._system.shape.shards))
@@ -295,16 +295,23 @@ class Campaign:
             each.pending or each.unread for each in streams
         )
 
-    async def _everything_ended(self) -> bool:
-        """And no order waits for its payment any more, by which units could come back."""
+    async def _no_unit_can_come_back(self) -> bool:
+        """No order waits for its payment, and no cancelled one has its units still."""
         connection = await asyncpg.connect(self._system.database.url, timeout=5.0)
         try:
-            waiting = await connection.fetchval(
-                "SELECT count(*) FROM orders WHERE status = 'pending_payment'"
+            waiting: int = await connection.fetchval(
+                "SELECT count(*) FROM orders WHERE status = 'pending_payment' "
+                "OR (status = 'cancelled' AND released_at IS NULL)"
             )
         finally:
             await connection.close()
-        return waiting == 0 and await self._nothing_to_do()
+        async with Redis.from_url(self._system.store.url) as redis:
+            streams = await read_streams(redis, self._system.shape.shards)
+        return not waiting and not any(each.pending or each.unread for each in streams)
+
+    async def _everything_ended(self) -> bool:
+        """And nothing else is going on either."""
+        return await self._no_unit_can_come_back() and await self._nothing_to_do()
 
 
 def _answered(attempts: list[Any]) -> bool:

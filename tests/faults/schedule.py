@@ -81,6 +81,11 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         return " ".join((what, *more))
 
 
+def new_seed() -> int:
+    """A seed that nobody has had yet; short enough to be typed."""
+    return random.SystemRandom().randrange(10**9)
+
+
 def plan(
     seed: int,
     count: int,

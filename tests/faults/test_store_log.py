@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -30,6 +31,11 @@ class Logged:
         self.front = SyncFront(client, a_sale(an_item(SKU, 5)))
         assert self.front.open() == 1
         self.item = f"0/{self.front.sale.sale_id}/{SKU}"
+
+    def ids(self) -> list[bytes]:
+        """Of the entries that are in the stream."""
+        entries: Any = self.client.xrange(keys.intents(0))
+        return [entry_id for entry_id, _ in entries]
 
     def log(self) -> StoreLog:
         return read_store_log(self.folder)
@@ -106,13 +112,12 @@ def _by_length(logged: Logged) -> None:
 
 
 def _by_id(logged: Logged) -> None:
-    _, (second, _) = logged.client.xrange(keys.intents(0))
+    second = logged.ids()[1]
     logged.client.xtrim(keys.intents(0), minid=second, approximate=False)
 
 
 def _by_deletion(logged: Logged) -> None:
-    (first, _), _ = logged.client.xrange(keys.intents(0))
-    logged.client.xdel(keys.intents(0), first)
+    logged.client.xdel(keys.intents(0), logged.ids()[0])
 
 
 @pytest.mark.parametrize("remove", [_by_length, _by_id, _by_deletion])

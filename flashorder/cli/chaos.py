@@ -1,0 +1,94 @@
+"""``flashorder chaos``: a sale under seeded faults, then everything held against what was told."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flashorder.cli import EXIT_DOES_NOT_HOLD
+from flashorder.cli.output import JsonOption, print_json
+from flashorder.kernel.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from tests.faults.campaign import Run
+
+PROJECT = Path(__file__).parents[2]
+
+
+def register(root: typer.Typer) -> None:
+    """Add the command."""
+    root.command("chaos")(chaos)
+
+
+def chaos(
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of faults and shoppers; none: a new one.")
+    ] = None,
+    faults: Annotated[int, typer.Option(min=0, max=10_000, help="How many.")] = 20,
+    purchases: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many.")] = 1000,
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long both are spread over.")] = 30.0,
+    longest_fault_seconds: Annotated[
+        float, typer.Option(min=0.2, max=30.0, help="The longest that a fault may last.")
+    ] = 30.0,
+    shards: Annotated[int, typer.Option(min=1, max=16, help="Shards of the front.")] = 1,
+    keep: Annotated[
+        Path | None,
+        typer.Option(help="Keep history.jsonl, snapshot.json, data and logs in this new folder."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Kill, freeze, cut off and confuse a service of its own during a sale; then judge it.
+
+    Exit code 1 when something that must hold does not. The same seed gives the same faults and the
+    same shoppers, at the same moments; what the machine makes of them is its own.
+    """
+    _require_parts()
+    sys.path.insert(0, str(PROJECT))  # the harness stands beside the package, not in it
+    from tests.faults.campaign import Options, run  # noqa: PLC0415 - heavy
+    from tests.faults.report import as_dict, lines  # noqa: PLC0415
+    from tests.faults.schedule import new_seed  # noqa: PLC0415
+    from tests.faults.system import Shape  # noqa: PLC0415
+
+    options = Options(
+        new_seed() if seed is None else seed,
+        faults=faults,
+        purchases=purchases,
+        seconds=seconds,
+        longest_seconds=longest_fault_seconds,
+        shape=Shape(shards=shards),
+    )
+    with tempfile.TemporaryDirectory(prefix="flashorder-chaos-") as temporary:
+        folder = Path(temporary)
+        if keep is not None:
+            folder = keep.absolute()
+            _make(folder)
+        result: Run = asyncio.run(run(options, folder, lambda text: typer.echo(text, err=True)))
+        if json:
+            print_json(as_dict(result))
+        else:
+            for line in lines(result):
+                typer.echo(line)
+    if not result.holds:
+        raise typer.Exit(EXIT_DOES_NOT_HOLD)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, mode=0o700)
+    except FileExistsError:
+        raise Misconfigured(f"{folder} is there already: a run is kept in a new folder") from None
+
+
+def _require_parts() -> None:
+    missing = find_spec("hiredis") is None or find_spec("psutil") is None
+    if missing or not (PROJECT / "tests" / "faults").is_dir():
+        raise Misconfigured(
+            "the harness runs from a checkout with the embedded stores installed: `make install`, "
+            "or `pip install -e .[embedded]`"
+        )
