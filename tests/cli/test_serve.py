@@ -9,7 +9,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ async def serving(
     folder: Path,
     *arguments: str,
     port: int = 0,
+    changes: Mapping[str, str] | None = None,
     **options: Any,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """The command, running; stopped in order at the end."""
@@ -42,6 +43,7 @@ async def serving(
             "FLASHORDER_REDIS_URL": redis_url,
             "FLASHORDER_DATA_DIR": str(folder),
             "FLASHORDER_PORT": str(port),
+            **(changes or {}),
         },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -141,6 +143,14 @@ async def test_a_port_that_is_taken_is_a_line_not_a_traceback(
                 _, said = await asyncio.wait_for(process.communicate(), 30)
                 assert process.returncode == 2
                 assert f"port {port} of 127.0.0.1 is taken".encode() in said
+                assert b"Traceback" not in said
+            async with serving(
+                redis_url, database_url, tmp_path, "--workers", count,
+                changes={"FLASHORDER_METRICS_PORT": str(port)},
+            ) as process:  # fmt: skip
+                _, said = await asyncio.wait_for(process.communicate(), 30)
+                assert process.returncode == 2
+                assert b"FLASHORDER_METRICS_PORT" in said
                 assert b"Traceback" not in said
 
 

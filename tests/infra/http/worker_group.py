@@ -10,8 +10,8 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
 import aiohttp
 
@@ -86,22 +86,29 @@ async def group(*, plain: bool = False, **environment: str) -> AsyncIterator[Gro
             await asyncio.wait_for(task, 25)
 
 
-@dataclass
 class Load:
     """What clients have seen so far. Each request is sent once: aiohttp repeats no POST."""
 
-    port: int
-    answered: int = 0
-    failures: Counter[str] = field(default_factory=Counter)
-    answered_by: Counter[int] = field(default_factory=Counter)
-    longest_seconds: float = 0.0
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    _numbers: count[int] = field(default_factory=count)
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._numbers = count()
+        self.answered = 0
+        self.failures: Counter[str] = Counter()
+        self.longest_seconds = 0.0
+        self.stopping = asyncio.Event()
+
+    def send(self, client: aiohttp.ClientSession, number: int) -> Any:
+        """POST something that is known by its number."""
+        return client.post("/echo", json={"number": number})
+
+    def is_right(self, number: int, status: int, said: Any) -> bool:
+        """Whether that is the answer to ``number``."""
+        return status == 200 and said["number"] == number
 
     async def answers(self, more: int) -> None:
         """Wait for so many more."""
         wanted = self.answered + more
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(40):
             while self.answered < wanted:
                 await asyncio.sleep(0.01)
 
@@ -109,33 +116,30 @@ class Load:
         """One request after the other; ``keep_alive``: on one connection while it lasts."""
         connector = aiohttp.TCPConnector(force_close=not keep_alive)
         timeout = aiohttp.ClientTimeout(total=20)
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as client:
+        async with aiohttp.ClientSession(self._url, connector=connector, timeout=timeout) as client:
             while not self.stopping.is_set():
-                await self._send(client)
+                await self._ask(client)
                 await asyncio.sleep(think_seconds)
 
-    async def _send(self, client: aiohttp.ClientSession) -> None:
+    async def _ask(self, client: aiohttp.ClientSession) -> None:
         number = next(self._numbers)
         began = time.monotonic()
         try:
-            url = f"http://127.0.0.1:{self.port}/echo"
-            async with client.post(url, json={"number": number}) as answer:
+            async with self.send(client, number) as answer:
                 said = await answer.json(content_type=None)
         except (aiohttp.ClientError, OSError, TimeoutError) as failure:
             self.failures[type(failure).__name__] += 1
             return
-        if answer.status != 200 or said["number"] != number:
+        if not self.is_right(number, answer.status, said):
             self.failures[f"{answer.status} {said}"] += 1
             return
         self.answered += 1
-        self.answered_by[said["pid"]] += 1
         self.longest_seconds = max(self.longest_seconds, time.monotonic() - began)
 
 
 @asynccontextmanager
-async def load_on(port: int, *, kept: int = 8, new: int = 8) -> AsyncIterator[Load]:
+async def under(load: Load, *, kept: int = 8, new: int = 8) -> AsyncIterator[None]:
     """Clients on connections that they keep, some idle for longer, and on a new one a request."""
-    load = Load(port)
     async with asyncio.TaskGroup() as clients:
         for index in range(kept):
             think_seconds = 0.5 if index % 2 else 0.0
@@ -143,6 +147,6 @@ async def load_on(port: int, *, kept: int = 8, new: int = 8) -> AsyncIterator[Lo
         for _ in range(new):
             clients.create_task(load.run_client(keep_alive=False, think_seconds=0.0))
         try:
-            yield load
+            yield
         finally:
             load.stopping.set()
