@@ -100,13 +100,18 @@ async def _webhooks_again(system: System, session: aiohttp.ClientSession) -> int
     connection = await asyncpg.connect(system.database.url)
     try:
         rows = await connection.fetch("SELECT event_id, payload FROM payment_webhooks")
+        taken = await connection.fetch(
+            "SELECT event_id FROM carrier_webhooks UNION SELECT event_id FROM tracking_events"
+        )
     finally:
         await connection.close()
     for row in rows:
         await _post(system, session, "payments", payments, row["event_id"], bytes(row["payload"]))
     sent = len(rows)
+    # One that was lost on its way would be news, not a repetition.
+    known = {row["event_id"] for row in taken}
     for label in await read_labels(system, session):
-        for event in label["events"]:
+        for event in (each for each in label["events"] if each["event_id"] in known):
             body = {"type": "tracking.updated", "reference": label["reference"], "data": event}
             content = msgspec.json.encode(body)
             await _post(system, session, "carriers", carriers, event["event_id"], content)
