@@ -37,6 +37,13 @@ def chaos(
         float, typer.Option(min=0.2, max=30.0, help="The longest that a fault may last.")
     ] = 30.0,
     shards: Annotated[int, typer.Option(min=1, max=16, help="Shards of the front.")] = 1,
+    crash_points: Annotated[
+        str,
+        typer.Option(
+            help="Also strike each I/O of the service before, after and with its reply lost, one "
+            "after the other: ALL, or a part like 1/4.",
+        ),
+    ] = "",
     keep: Annotated[
         Path | None,
         typer.Option(help="Keep history.jsonl, snapshot.json, data and logs in this new folder."),
@@ -61,7 +68,8 @@ def chaos(
         purchases=purchases,
         seconds=seconds,
         longest_seconds=longest_fault_seconds,
-        shape=Shape(shards=shards),
+        shape=Shape(shards=shards, points=bool(crash_points)),
+        walk=_part(crash_points),
     )
     with tempfile.TemporaryDirectory(prefix="flashorder-chaos-") as temporary:
         folder = Path(temporary)
@@ -76,6 +84,16 @@ def chaos(
                 typer.echo(line)
     if not result.holds:
         raise typer.Exit(EXIT_DOES_NOT_HOLD)
+
+
+def _part(text: str) -> tuple[int, int] | None:
+    """Which part, from 0, of how many."""
+    if not text:
+        return None
+    part, _, parts = ("1/1" if text.upper() == "ALL" else text).partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise typer.BadParameter("ALL, or a part like 1/4", param_hint="--crash-points")
+    return int(part) - 1, int(parts)
 
 
 def _make(folder: Path) -> None:

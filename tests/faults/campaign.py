@@ -31,6 +31,7 @@ from tests.faults.schedule import FREEZE_SECONDS_MAX, Fault, plan
 from tests.faults.shopping import Errand, Fate, Shopping, plan_errands
 from tests.faults.snapshot import Snapshot
 from tests.faults.system import Shape, System, running_system
+from tests.faults.walk import Walk
 
 SKUS = ("85123A", "22423", "85099B", "47566")
 SUPPLY = (0.35, 0.5, 0.8, 1.5)
@@ -40,7 +41,8 @@ CALL_TIMEOUT_SECONDS = 3.0
 SETTLE_TIMEOUT_SECONDS = 120.0
 SETTLE_POLL_SECONDS = 0.1
 DRAIN_ROUNDS_MAX = 40
-DRAINERS_AT_ONCE = 10
+SHOPPERS_OF_A_WALK = 12
+UNITS_OF_A_WALK = 300
 Say = Callable[[str], None]
 
 
@@ -54,6 +56,8 @@ class Options:
     seconds: float = 30.0
     longest_seconds: float = FREEZE_SECONDS_MAX
     window_seconds: int = 8
+    walk: tuple[int, int] | None = None
+    """Walk the fail points: which part, from 0, of how many; the sale then lasts as long."""
     shape: Shape = field(default_factory=Shape)
 
 
@@ -67,6 +71,7 @@ class Run:
     verdicts: list[Verdict]
     planned: list[Fault]
     missed: list[Fault]
+    walk: Walk | None = None
 
     @property
     def holds(self) -> bool:
@@ -96,7 +101,15 @@ async def run(options: Options, folder: Path, say: Say) -> Run:
     history = read_history(history_path)
     (folder / "snapshot.json").write_bytes(msgspec.json.encode(snapshot))
     verdicts = judge(history, snapshot)
-    return Run(options, history, snapshot, verdicts, campaign.faults, campaign.breaker.missed)
+    return Run(
+        options,
+        history,
+        snapshot,
+        verdicts,
+        campaign.faults,
+        campaign.breaker.missed,
+        campaign.walk,
+    )
 
 
 class Campaign:
@@ -119,6 +132,7 @@ class Campaign:
         self._operator = system.operator()
         self._buyers = system.buyers(max(1, options.purchases // 3))
         self._tokens = {buyer.buyer_id: buyer for buyer in self._buyers}
+        self.walk = self._planned_walk()
         self.breaker = Breaker(system, file, session)
         self.faults = plan(
             options.seed,
@@ -146,6 +160,8 @@ class Campaign:
             group.create_task(shopping.run(errands))
             group.create_task(self.breaker.run(self.faults))
             group.create_task(self._top_up(sale))
+        if self.walk is not None:
+            await self._walk(self.walk, shopping)
         await self.breaker.heal()
         self._say("healed; settling")
         settled_seconds = await self._until(self._nothing_to_do)
@@ -166,12 +182,40 @@ class Campaign:
         snapshot.rechecks = rechecks
         return snapshot
 
+    def _planned_walk(self) -> Walk | None:
+        if self._options.walk is None:
+            return None
+        part, parts = self._options.walk
+        return Walk(self._system.points_folder, self._options.seed, part, parts)
+
+    async def _walk(self, walk: Walk, shopping: Shopping) -> None:
+        """Shoppers without end while the points that the errands have shown are walked."""
+        self._say(f"{len(walk.sites())} sites seen; walking part {walk.part + 1} of {walk.parts}")
+        crowds = [asyncio.create_task(self._shop_on(shopping)) for _ in range(SHOPPERS_OF_A_WALK)]
+        try:
+            await walk.run(self._file)
+        finally:
+            for crowd in crowds:
+                crowd.cancel()
+            await asyncio.gather(*crowds, return_exceptions=True)
+
+    async def _shop_on(self, shopping: Shopping) -> None:
+        """One errand after the other, by fresh buyers now and then."""
+        while True:
+            (buyer,) = self._system.buyers(1)
+            self._tokens[buyer.buyer_id] = buyer
+            seed = self._chance.getrandbits(32)
+            for errand in plan_errands(seed, 3, 0.0, [buyer], SKUS):
+                await shopping.go(errand)
+
     async def _open_sale(self, errands: list[Errand]) -> Sale:
         wanted: defaultdict[str, int] = defaultdict(int)
         for errand in errands:
             wanted[errand.sku] += errand.quantity
+        # Who walks has shoppers without end, and half of them should get something.
+        more = UNITS_OF_A_WALK if self.walk else 4
         units = {
-            sku: max(4, int(wanted[sku] * share)) for sku, share in zip(SKUS, SUPPLY, strict=True)
+            sku: int(wanted[sku] * share) + more for sku, share in zip(SKUS, SUPPLY, strict=True)
         }
         now = datetime.now(UTC)
         created = await self._admin(

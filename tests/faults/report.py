@@ -30,6 +30,13 @@ def as_dict(run: Run) -> dict[str, Any]:
             "by_kind": dict(Counter(str(fault.kind) for fault in run.planned)),
             "plan": [str(fault) for fault in run.planned],
         },
+        "points": None
+        if run.walk is None
+        else {
+            "sites": len(run.walk.sites_seen),
+            "struck": len(run.walk.struck),
+            "unreached": run.walk.unreached,
+        },
         "recovery_seconds": {
             "median": percentile(recoveries, 0.5),
             "p99": percentile(recoveries, 0.99),
@@ -54,6 +61,11 @@ def lines(run: Run) -> Iterator[str]:
     kinds = ", ".join(f"{count} {kind}" for kind, count in told["faults"]["by_kind"].items())
     missed = told["faults"]["missed"]
     yield f"faults: {kinds}" + (f"; {missed} found nobody to hit" if missed else "")
+    if points := told["points"]:
+        yield (
+            f"fail points: {points['sites']} sites, {points['struck']} points struck, "
+            f"{len(points['unreached'])} that nobody came by"
+        )
     recovery = told["recovery_seconds"]
     yield (
         f"answers again after a fault: median {recovery['median']} s, p99 {recovery['p99']} s; "

@@ -7,6 +7,7 @@ can fail while the others hold, and that consumers and workers are two each, as 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -41,6 +42,7 @@ from tests.faults.links import Link
 
 READY_TIMEOUT_SECONDS = 120.0
 TOKEN_SECONDS = 86400
+INSIDE = Path(__file__).with_name("inside")
 RESTART_PAUSE_SECONDS = 0.1
 STORE, DATABASE, WEB = "store", "database", "web"
 PAYMENTS, CARRIER = "payments", "carrier"
@@ -87,6 +89,10 @@ class Shape:
     consumers: int = 2
     workers: int = 2
     shards: int = 1
+    points: bool = False
+    """Whether the roles have fail points; see ``points.py``."""
+    bug: str | None = None
+    """What is wrong with the roles on purpose; see ``bugs.py``."""
 
 
 @dataclass(slots=True)
@@ -113,6 +119,11 @@ class System:
     def direct_url(self) -> str:
         """The service without a link before it."""
         return f"http://{LOOPBACK}:{self.web_port}"
+
+    @property
+    def points_folder(self) -> Path:
+        """Where fail points are told and armed."""
+        return self.folder.path / "points"
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -190,6 +201,7 @@ async def running_system(folder: Path, shape: Shape = Shape()) -> AsyncIterator[
         )  # fmt: skip
         await import_shipped_catalogue(settings)
         urls = {name: f"http://{LOOPBACK}:{ports[name]}" for name in (PAYMENTS, CARRIER)}
+        (folder / "points").mkdir()
         system = System(data, shape, settings, store, database, links, urls, ports[WEB])
         console = Console("critical", StringIO())
         for name, command in _commands(system).items():
@@ -245,12 +257,26 @@ def _command(system: System, role: str, *arguments: str) -> RoleCommand:
         "FLASHORDER_DATABASE_URL": through(f"{role}>database", system.database.url),
         "FLASHORDER_SERVICE_URL": through(f"{role}>web", system.direct_url),
         "PYTHONUNBUFFERED": "1",
+        **_inside(system, role),
     }
     for name, url in system.simulator_urls.items():
         setting = {PAYMENTS: "PAYMENT", CARRIER: "CARRIER"}[name]
         environment[f"FLASHORDER_{setting}_SIMULATOR_URL"] = through(f"{role}>{name}", url)
     argv = (sys.executable, "-m", "flashorder.cli", *arguments)
     return RoleCommand(role, argv, environment, Path.cwd(), stop_timeout_seconds=15.0)
+
+
+def _inside(system: System, role: str) -> dict[str, str]:
+    """What has Python import ``inside/sitecustomize.py`` in a role, and what that is to do."""
+    shape = system.shape
+    if role in (PAYMENTS, CARRIER) or not (shape.points or shape.bug):
+        return {}
+    told = {"PYTHONPATH": os.pathsep.join((str(INSIDE), str(INSIDE.parents[2])))}
+    if shape.points:
+        told |= {"CHAOS_POINTS": str(system.points_folder), "CHAOS_ROLE": role}
+    if shape.bug:
+        told["CHAOS_BUG"] = shape.bug
+    return told
 
 
 def _link_names() -> list[str]:
