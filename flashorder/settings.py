@@ -62,6 +62,10 @@ class Settings(BaseSettings):
     shards: Annotated[int, Field(ge=1, le=256)] = 1
     batch_purchases_max: Annotated[int, Field(ge=1, le=512)] = 256
     waiting_purchases_max: Positive = 20_000
+    # How many SKUs a web worker may refuse by itself once they are sold out, and the purchases of a
+    # sale above which it does not (it remembers them all, 2 to 4 bytes each); see docs/adr/0011.
+    sold_out_skus_max: Positive = 64
+    sold_out_tokens_max: Positive = 1_000_000
     sale_refresh_seconds: Seconds = 0.2
     sale_sync_seconds: Seconds = 0.2
     # After it closed, a drained sale is settled by itself; 0: only an operator settles.

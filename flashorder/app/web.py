@@ -37,6 +37,7 @@ from flashorder.reservations.admission import Admission
 from flashorder.reservations.batching import Batcher
 from flashorder.reservations.metrics import ReserveMetrics
 from flashorder.reservations.service import Reservations
+from flashorder.reservations.sold_out import SoldOut
 from flashorder.sales import admin_routes as sale_admin_routes
 from flashorder.sales import routes as sale_routes
 from flashorder.sales.directory import SaleDirectory
@@ -67,11 +68,18 @@ async def build_web(settings: Settings) -> AsyncIterator[web.Application]:
             memory_share_max=settings.store_memory_share_max,
             metrics=reserve_metrics,
         )
+        sold_out = SoldOut(
+            parts.redis,
+            skus_max=settings.sold_out_skus_max,
+            tokens_max=settings.sold_out_tokens_max,
+            metrics=reserve_metrics,
+        )
         reservations = Reservations(
             parts.redis,
             directory,
             batchers,
             admission,
+            sold_out,
             secret=settings.derived_key("idempotency"),
         )
         queries = OrderQueries(parts.pool, reservations)
@@ -115,6 +123,7 @@ async def build_web(settings: Settings) -> AsyncIterator[web.Application]:
         background: list[Run] = [
             directory.run,
             admission.run,
+            sold_out.run,
             streams.run,
             *(batcher.run for batcher in batchers),
             lambda stopping: run_jobs(watches, stopping),

@@ -43,3 +43,13 @@ class ReserveMetrics:
             ["reason"],
             registry=registry,
         )
+        self.sold_out_refused = prometheus_client.Counter(
+            "flashorder_sold_out_refused",
+            "Purchases refused as sold out under a lease, without asking the store.",
+            registry=registry,
+        )
+        self.sold_out_leases = Gauge(
+            "flashorder_sold_out_leases",
+            "SKUs, by sale and shard, that a lease permits to refuse.",
+            registry=registry,
+        )

@@ -71,8 +71,7 @@ def endpoints(reservations: Reservations) -> list[Endpoint]:
         )
 
     def answered(sale: FrontSale, purchase: Purchase, verdict: Verdict) -> Answer | FlashorderError:
-        if verdict.code in BUILT_ANEW:
-            reservations.look_again()
+        reservations.notice(purchase, verdict)
         return answer_of(sale, purchase, verdict)
 
     def buy_directly(call: Call, settle: Settle) -> bool:

@@ -21,10 +21,13 @@ from flashorder.reservations.admission import Admission
 from flashorder.reservations.batching import Batcher, Settle
 from flashorder.reservations.ports import AcceptedPurchase
 from flashorder.reservations.records import Purchase, PurchaseRecord, ReserveCode, Verdict
+from flashorder.reservations.sold_out import SoldOut
 from flashorder.sales.front import FrontSale
 
 BUILT_ANEW: Final = frozenset({ReserveCode.STALE_GENERATION, ReserveCode.STOCK_MISSING})
 """Verdicts that tell of the worker's view of the sale, and nothing of the purchase."""
+_NOTHING_LEFT: Final = Verdict(ReserveCode.SOLD_OUT, 0, 0, 0)
+"""What the store would say, word for word; its clock is not told with a refusal of this kind."""
 
 
 class Directory(Protocol):
@@ -56,6 +59,7 @@ class Reservations:
         directory: Directory,
         batchers: Sequence[Batcher],
         admission: Admission,
+        sold_out: SoldOut,
         *,
         secret: bytes,
     ) -> None:
@@ -63,6 +67,7 @@ class Reservations:
         self._directory = directory
         self._batchers = batchers
         self._admission = admission
+        self._sold_out = sold_out
         self._secret = secret
 
     async def find_sale(self, sale_id: uuid.UUID) -> FrontSale:
@@ -101,22 +106,32 @@ class Reservations:
         )
 
     def put(self, purchase: Purchase, settle: Settle) -> None:
-        """Have the store decide ``purchase``; ``settle`` is told, be it a refusal or a failure.
+        """Have ``purchase`` decided; ``settle`` is told, be it a refusal or a failure.
 
-        Raises ``Overloaded`` when there is no room for anything.
+        By the store, or in its name where it has lent the right to refuse. Raises ``Overloaded``
+        when there is no room for anything.
         """
         self._admission.check()
-        self._batchers[shard_of(purchase.buyer_id, len(self._batchers))].put(purchase, settle)
+        shard = shard_of(purchase.buyer_id, len(self._batchers))
+        if self._sold_out.refuses(shard, purchase):
+            settle(_NOTHING_LEFT)
+        else:
+            self._batchers[shard].put(purchase, settle)
 
     async def buy(self, purchase: Purchase) -> Verdict:
         """``put``, awaited. Raises ``Overloaded``, ``StoreUnavailable``."""
         self._admission.check()
         shard = shard_of(purchase.buyer_id, len(self._batchers))
+        if self._sold_out.refuses(shard, purchase):
+            return _NOTHING_LEFT
         return await self._batchers[shard].submit(purchase)
 
-    def look_again(self) -> None:
-        """Have the sales read soon: a verdict told that one was built anew."""
-        self._directory.refresh_soon()
+    def notice(self, purchase: Purchase, verdict: Verdict) -> None:
+        """Act on what a refusal tells of the sale, for those who come next."""
+        if verdict.code in BUILT_ANEW:
+            self._directory.refresh_soon()
+        elif verdict.code is ReserveCode.SOLD_OUT and verdict.detail == 0:
+            self._sold_out.heard(shard_of(purchase.buyer_id, len(self._batchers)), purchase)
 
     async def find(self, order_id: uuid.UUID, buyer_id: uuid.UUID) -> AcceptedPurchase | None:
         """See ``AcceptedPurchases.find``: one round trip over all sales that the front knows."""

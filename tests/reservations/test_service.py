@@ -20,6 +20,7 @@ from flashorder.reservations.batching import Batcher
 from flashorder.reservations.metrics import ReserveMetrics
 from flashorder.reservations.records import ReserveCode
 from flashorder.reservations.service import Reservations
+from flashorder.reservations.sold_out import SoldOut
 from flashorder.sales.directory import SaleDirectory
 from flashorder.sales.front import FrontSale, SaleFront
 from tests.reservations.front import SECRET, a_sale, an_item
@@ -39,6 +40,7 @@ class Shop:
             self.sale, buyer.bytes, key, self.sale.items[0].sku, quantity
         )
         verdict = await self.reservations.buy(purchase)
+        self.reservations.notice(purchase, verdict)
         return str(uuid.UUID(bytes=purchase.prefix + purchase.token)), verdict.code
 
 
@@ -53,11 +55,12 @@ async def shop(redis_url: str) -> AsyncIterator[Shop]:
         for shard in range(SHARDS)
     ]
     admission = Admission(redis, memory_share_max=0.9, metrics=metrics)
-    reservations = Reservations(redis, directory, batchers, admission, secret=SECRET)
+    sold_out = SoldOut(redis, skus_max=4, tokens_max=1000, metrics=metrics)
+    reservations = Reservations(redis, directory, batchers, admission, sold_out, secret=SECRET)
     sale = a_sale(an_item(quantity=100, per_buyer_limit=3))
     await front.open(sale)
     stopping = asyncio.Event()
-    owners = [asyncio.create_task(batcher.run(stopping)) for batcher in batchers]
+    owners = [asyncio.create_task(each.run(stopping)) for each in (*batchers, sold_out)]
     yield Shop(reservations, directory, redis, sale)
     stopping.set()
     await asyncio.gather(*owners)
@@ -105,7 +108,6 @@ async def test_a_sale_built_anew_is_asked_for_again(shop: Shop) -> None:
     assert (await shop.buy(new_id(), "k"))[1] is ReserveCode.STALE_GENERATION
     stopping = asyncio.Event()
     reading = asyncio.create_task(shop.directory.run(stopping))
-    shop.reservations.look_again()
     async with asyncio.timeout(10):
         while True:
             known = shop.directory.get(shop.sale.sale_id)
@@ -115,3 +117,26 @@ async def test_a_sale_built_anew_is_asked_for_again(shop: Shop) -> None:
             await asyncio.sleep(0.01)
     stopping.set()
     await reading
+
+
+async def test_what_is_sold_out_is_refused_without_the_store(shop: Shop) -> None:
+    sale = a_sale(an_item(quantity=2, per_buyer_limit=3))  # a unit a shard
+    await SaleFront(shop.redis, SHARDS).open(sale)
+    shop.sale = sale
+    buyers = {shard: uuid.UUID(int=(1 << 64) + shard) for shard in range(SHARDS)}
+    for buyer in buyers.values():
+        assert (await shop.buy(buyer, "mine"))[1] is ReserveCode.ACCEPTED
+
+    async def calls() -> int:
+        return int((await shop.redis.info("commandstats"))["cmdstat_evalsha"]["calls"])
+
+    for buyer in buyers.values():
+        async with asyncio.timeout(10):
+            while True:
+                before = await calls()
+                answers = [(await shop.buy(buyer, f"late {n}", quantity=2))[1] for n in range(20)]
+                assert set(answers) == {ReserveCode.SOLD_OUT}
+                if await calls() - before < 20:  # the looks at the leases are few
+                    break
+        assert (await shop.buy(buyer, "mine"))[1] is ReserveCode.REPLAYED
+        assert (await shop.buy(buyer, "late", quantity=4))[1] is ReserveCode.LIMIT_REACHED
