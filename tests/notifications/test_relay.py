@@ -251,3 +251,12 @@ async def test_events_in_backoff_cost_a_poll_nothing(pool: Pool) -> None:
         ((found,),) = [await pool.fetchval(explain + SQL["take_events"], 200, 30.0)]
         assert found["Plan"]["Shared Hit Blocks"] + found["Plan"]["Shared Read Blocks"] < 60
         await pool.execute("ANALYZE outbox")
+
+
+def test_a_lease_outlives_a_call_and_lets_what_a_dead_worker_held_be_done_in_half_a_minute() -> (
+    None
+):
+    """Half of the lease is a handler's; what comes after the event has the rest of the time."""
+    settings = Settings()
+    assert 2 * settings.provider_timeout_seconds <= settings.outbox_lease_seconds
+    assert settings.outbox_lease_seconds + settings.provider_timeout_seconds <= 30
