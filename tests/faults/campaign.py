@@ -23,11 +23,12 @@ from redis.exceptions import RedisError
 from flashorder.kernel.identifiers import shard_of
 from tests.faults.again import recheck
 from tests.faults.breaking import Breaker
+from tests.faults.bugs import BUGS
 from tests.faults.checks import Verdict, judge
 from tests.faults.clients import Buyer, Clients
 from tests.faults.history import History, HistoryFile, Outcome, accepted, read_history
 from tests.faults.reading import read_overdue, read_snapshot, read_streams
-from tests.faults.schedule import FREEZE_SECONDS_MAX, Fault, plan
+from tests.faults.schedule import FREEZE_SECONDS_MAX, Fault, blows, plan
 from tests.faults.shopping import Errand, Fate, Shopping, plan_errands
 from tests.faults.snapshot import Snapshot
 from tests.faults.system import Shape, System, running_system
@@ -56,6 +57,8 @@ class Options:
     seconds: float = 30.0
     longest_seconds: float = FREEZE_SECONDS_MAX
     window_seconds: int = 8
+    patience_seconds: float = SETTLE_TIMEOUT_SECONDS
+    """How long each phase after the faults is waited for; what is not done then is told."""
     walk: tuple[int, int] | None = None
     """Walk the fail points: which part, from 0, of how many; the sale then lasts as long."""
     shape: Shape = field(default_factory=Shape)
@@ -131,10 +134,12 @@ class Campaign:
         self._chance = random.Random(f"campaign/{options.seed}")
         self._operator = system.operator()
         self._buyers = system.buyers(max(1, options.purchases // 3))
+        self._left: list[str] = []
         self._tokens = {buyer.buyer_id: buyer for buyer in self._buyers}
         self.walk = self._planned_walk()
         self.breaker = Breaker(system, file, session)
-        self.faults = plan(
+        planted = BUGS[options.shape.bug].blows if options.shape.bug else ()
+        self.faults = blows(planted, options.seconds) or plan(
             options.seed,
             options.faults,
             options.seconds,
@@ -165,7 +170,8 @@ class Campaign:
         await self.breaker.heal()
         self._say("healed; settling")
         settled_seconds = await self._until(self._nothing_to_do)
-        self._say(f"settled after {settled_seconds:.1f} s; asking again what had no answer")
+        last = f", at last for {'; '.join(self._left)}" if self._left else ""
+        self._say(f"settled after {settled_seconds:.1f} s{last}; asking again what had no answer")
         await self._resolve(shopping)
         drained = await self._drain(shopping, sale)
         await self._until(self._everything_ended)
@@ -320,7 +326,7 @@ class Campaign:
     async def _until(self, quiet: Callable[[], Any]) -> float:
         """Seconds until it was ``quiet``, or until patience ended: the checks will tell."""
         began = time.monotonic()
-        while time.monotonic() - began < SETTLE_TIMEOUT_SECONDS:
+        while time.monotonic() - began < self._options.patience_seconds:
             with suppress(OSError, RedisError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 if await quiet():
                     break
@@ -335,9 +341,14 @@ class Campaign:
             await connection.close()
         async with Redis.from_url(self._system.store.url) as redis:
             streams = await read_streams(redis, self._system.shape.shards)
-        return not any(each.count for each in overdue) and not any(
-            each.pending or each.unread for each in streams
-        )
+        left = [f"{each.what}: {each.count}" for each in overdue if each.count]
+        left += [
+            f"shard {s.shard}: {s.pending} pending, {s.unread} unread"
+            for s in streams
+            if s.pending or s.unread
+        ]
+        self._left = left or self._left
+        return not left
 
     async def _no_unit_can_come_back(self) -> bool:
         """No order waits for its payment, and no cancelled one has its units still."""

@@ -11,8 +11,10 @@ import asyncpg
 import msgspec
 from redis.asyncio import Redis
 
+from flashorder.cli.verify import run_verification
 from flashorder.infra.redis import keys
 from flashorder.inventory.reconciliation.stream import group_state
+from flashorder.settings import Settings
 from tests.faults.snapshot import (
     Commitment,
     DeadLetter,
@@ -23,6 +25,7 @@ from tests.faults.snapshot import (
     Movement,
     Order,
     Overdue,
+    OwnFinding,
     Payment,
     Refund,
     Shipment,
@@ -140,8 +143,23 @@ async def read_snapshot(
     finally:
         await connection.close()
     await _read_simulators(system, session, snapshot)
+    snapshot.own_findings = await read_own_findings(system.settings)
     snapshot.log = read_store_log(system.folder.store_folder / "appendonlydir")
     return snapshot
+
+
+async def read_own_findings(settings: Settings) -> list[OwnFinding]:
+    """What ``flashorder verify`` says is wrong."""
+    report = await run_verification(settings, settle_seconds=0.0)
+    return [
+        OwnFinding(
+            check=f"{each.room}.{each.name}",
+            violations=each.violations,
+            example=str(each.examples[0]) if each.examples else "",
+        )
+        for each in report.checks
+        if each.violations
+    ]
 
 
 async def _read_rows(connection: asyncpg.Connection, snapshot: Snapshot) -> None:

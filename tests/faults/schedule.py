@@ -86,6 +86,30 @@ def new_seed() -> int:
     return random.SystemRandom().randrange(10**9)
 
 
+def blows(texts: Sequence[str], seconds: float, *, every_seconds: float = 2.5) -> list[Fault]:
+    """The faults that ``texts`` name, in turn, all through ``seconds``.
+
+    A text is the kind, the target, for silence a direction and for manners a knob, and how long.
+    """
+    count = int(seconds / every_seconds) if texts else 0
+    return [
+        _blow(texts[n % len(texts)].split(), n + 1, (n + 0.5) * every_seconds) for n in range(count)
+    ]
+
+
+def _blow(words: Sequence[str], number: int, at: float) -> Fault:
+    kind, target = Kind(words[0]), words[1]
+    return Fault(
+        number=number,
+        at_seconds=at,
+        kind=kind,
+        target=target,
+        seconds=float(words[-1]) if len(words) > 2 else 0.0,
+        directions=(Direction(words[2]),) if kind is Kind.SILENCE else (),
+        manners={words[2]: 1.0} if kind is Kind.MANNERS else {},
+    )
+
+
 def plan(
     seed: int,
     count: int,

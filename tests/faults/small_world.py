@@ -28,6 +28,20 @@ from tests.faults.store_log import Entry, HoldStep, Step, StoreLog
 SALE = str(UUID(int=1))
 SKU = "A"
 PRICE = 100
+LISTS = (
+    "payments",
+    "refunds",
+    "shipments",
+    "captures",
+    "provider_refunds",
+    "labels",
+    "dead_letters",
+    "commitments",
+    "streams",
+    "overdue",
+    "rechecks",
+    "own_findings",
+)
 STOCK = f"0/{SALE}/{SKU}"
 
 
@@ -57,8 +71,7 @@ class World:
         log = StoreLog(1, stock={STOCK: [Step(1, self.units)]}, holdings={}, holds={})
         log.entries, log.removed, log.unbalanced, log.flushes = [], [], [], []
         self.end = Snapshot(items=[item], front=[front], orders=self.orders, log=log)
-        for name in ("payments", "refunds", "shipments", "captures", "provider_refunds", "labels",
-                     "dead_letters", "commitments", "streams", "overdue", "rechecks"):  # fmt: skip
+        for name in LISTS:
             setattr(self.end, name, [])
 
     @property

@@ -149,6 +149,14 @@ class Overdue(msgspec.Struct, kw_only=True):
     count: int
 
 
+class OwnFinding(msgspec.Struct, kw_only=True):
+    """A check of ``flashorder verify`` that does not hold: the service on itself."""
+
+    check: str
+    violations: int
+    example: str
+
+
 class Recheck(msgspec.Struct, kw_only=True):
     """What was done again although nothing should come of it, and which tables or keys changed."""
 
@@ -173,6 +181,7 @@ class Snapshot(msgspec.Struct, kw_only=True):
     commitments: list[Commitment] = []
     overdue: list[Overdue] = []
     rechecks: list[Recheck] = []
+    own_findings: list[OwnFinding] = []
     log: StoreLog = msgspec.field(default_factory=StoreLog)
     shards: int = 1
     settled_seconds: float = 0.0

@@ -17,6 +17,7 @@ from tests.faults.snapshot import (
     Label,
     Movement,
     Overdue,
+    OwnFinding,
     Recheck,
     Shipment,
     Stream,
@@ -361,6 +362,11 @@ def something_is_overdue(world: World) -> None:
 @planted("quiet.it_settles_in_time")
 def it_took_too_long(world: World) -> None:
     world.end.settled_seconds = 30.5
+
+
+@planted("quiet.the_service_agrees")
+def the_service_finds_something_itself(world: World) -> None:
+    world.end.own_findings.append(OwnFinding(check="front.x", violations=1, example="{}"))
 
 
 @planted("repeats.doing_it_again_changes_nothing")

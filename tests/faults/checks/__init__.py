@@ -57,6 +57,7 @@ CHECKS: dict[str, Judge] = _named(
     quiet.everything_wanted_was_sold,
     quiet.nothing_is_left_to_do,
     quiet.it_settles_in_time,
+    quiet.the_service_agrees,
     repeats.doing_it_again_changes_nothing,
 )
 

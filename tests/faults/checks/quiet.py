@@ -29,6 +29,12 @@ def nothing_is_left_to_do(_: History, end: Snapshot) -> Iterator[str]:
             yield f"{each.what}: {each.count}"
 
 
+def the_service_agrees(_: History, end: Snapshot) -> Iterator[str]:
+    """``flashorder verify`` finds nothing either."""
+    for each in end.own_findings:
+        yield f"{each.check}: {each.violations}, such as {each.example}"
+
+
 def it_settles_in_time(_: History, end: Snapshot) -> Iterator[str]:
     """Within half a minute after the last fault has ended."""
     if end.settled_seconds > SETTLE_SECONDS_MAX:

@@ -1,0 +1,68 @@
+"""Testing the tester: a run for each planted bug, which some check must tell of.
+
+    python -m tests.faults.tester [NAME …] [--json FILE]
+
+Exit code 1 when a bug was not caught.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.faults.bugs import BUGS
+from tests.faults.campaign import Options, run
+from tests.faults.system import Shape
+
+PURCHASES = 220
+SECONDS = 12.0
+SEED = 5
+
+
+async def caught_by(name: str) -> list[dict[str, Any]]:
+    """The checks that tell of the bug, each with its first example."""
+    options = Options(
+        SEED,
+        faults=0,
+        purchases=PURCHASES,
+        seconds=SECONDS,
+        window_seconds=4,
+        patience_seconds=12.0,
+        shape=Shape(bug=name),
+    )
+    with tempfile.TemporaryDirectory(prefix="flashorder-tester-") as folder:
+        result = await run(options, Path(folder), lambda _: None)
+    return [
+        {"check": each.check, "violations": each.violations, "example": each.examples[0]}
+        for each in result.verdicts
+        if each.violations
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run them one after the other; the exit code."""
+    parser = argparse.ArgumentParser(prog="tests.faults.tester", description=__doc__)
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(BUGS)}; none: all")
+    parser.add_argument("--json", type=Path, help="write what was found here")
+    given = parser.parse_args(arguments)
+    found: dict[str, Any] = {}
+    for name in given.names or BUGS:
+        found[name] = asyncio.run(caught_by(name))
+        checks = ", ".join(each["check"] for each in found[name]) or "NOT CAUGHT"
+        sys.stdout.write(f"{name:<42} {checks}\n")
+        sys.stdout.flush()
+    missed = [name for name, checks in found.items() if not checks]
+    sys.stdout.write(f"{len(found) - len(missed)} of {len(found)} caught\n")
+    if given.json:
+        given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
