@@ -31,6 +31,7 @@ SCENARIOS: dict[str, str] = {
     "opening": "5,000 connections at the opening of 1,000 units",
     "overload": "three times more offered than capacity",
     "workers": "two workers against one",
+    "restarts": "purchases while workers are replaced",
 }
 
 
@@ -57,7 +58,7 @@ async def run(options: Options, say: Callable[[str], None], tables: TextIO) -> l
     mine = available_cores()
     outcomes = []
     for name in names:
-        cores = divide(mine, 2 if name == "workers" else 1)
+        cores = divide(mine, 2 if name in ("workers", "restarts") else 1)
         # What is started from here on, the stores above all, stays with the load.
         stay_on(cores.load)
         with tempfile.TemporaryDirectory(prefix="flashorder-bench-") as folder:

@@ -1,6 +1,6 @@
 -- Each request is the purchase of another buyer: one Authorization (or X-Buyer) line a buyer, in
 -- turn, and an Idempotency-Key that is never repeated.
--- Arguments: path, file of header lines, body, prefix of the keys.
+-- Arguments: path, file of header lines, body, prefix of the keys, further header lines.
 
 local heads, tail, prefix = {}, nil, nil
 local count, sent = 0, 0
@@ -13,7 +13,7 @@ function init(args)
     heads[count] = 'POST ' .. path .. ' HTTP/1.1\r\nHost: 127.0.0.1\r\n'
       .. 'Content-Type: application/json\r\n' .. line .. '\r\nIdempotency-Key: '
   end
-  tail = '\r\nContent-Length: ' .. #body .. '\r\n\r\n' .. body
+  tail = (args[5] or '') .. '\r\nContent-Length: ' .. #body .. '\r\n\r\n' .. body
 end
 
 function request()

@@ -22,13 +22,15 @@ MARGIN_SECONDS = 30.0
 class Purchases:
     """What to send: POST ``path`` to ``port`` with the ``body``, a line of ``buyers`` each.
 
-    ``buyers`` is a file of header lines, one a buyer, taken in turn.
+    ``buyers`` is a file of header lines, one a buyer, taken in turn. ``closing``: each on a
+    connection of its own.
     """
 
     port: int
     path: str
     buyers: Path
     body: str
+    closing: bool = False
 
     def to(self, port: int) -> Purchases:
         """The same to another server."""
@@ -93,6 +95,7 @@ async def drive(
             *("--duration", f"{max(1, round(seconds))}s", "--timeout", "10s"),
             *("--script", str(SCRIPT), f"http://{HOST}:{what.port}", "--"),
             *(what.path, str(what.buyers), what.body, secrets.token_hex(6)),
+            *(["\r\nConnection: close"] if what.closing else []),
         ],
         cores=cores,
         timeout_seconds=seconds + MARGIN_SECONDS,
