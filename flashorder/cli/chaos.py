@@ -37,6 +37,9 @@ def chaos(
         float, typer.Option(min=0.2, max=30.0, help="The longest that a fault may last.")
     ] = 30.0,
     shards: Annotated[int, typer.Option(min=1, max=16, help="Shards of the front.")] = 1,
+    wrong_clocks: Annotated[
+        bool, typer.Option(help="Roles whose wall clocks are an hour off, by the seed.")
+    ] = False,
     crash_points: Annotated[
         str,
         typer.Option(
@@ -59,16 +62,21 @@ def chaos(
     sys.path.insert(0, str(PROJECT))  # the harness stands beside the package, not in it
     from tests.faults.campaign import Options, run  # noqa: PLC0415 - heavy
     from tests.faults.report import as_dict, lines  # noqa: PLC0415
-    from tests.faults.schedule import new_seed  # noqa: PLC0415
+    from tests.faults.schedule import new_seed, wrong_by  # noqa: PLC0415
     from tests.faults.system import Shape  # noqa: PLC0415
 
+    seed = new_seed() if seed is None else seed
     options = Options(
-        new_seed() if seed is None else seed,
+        seed,
         faults=faults,
         purchases=purchases,
         seconds=seconds,
         longest_seconds=longest_fault_seconds,
-        shape=Shape(shards=shards, points=bool(crash_points)),
+        shape=Shape(
+            shards=shards,
+            points=bool(crash_points),
+            clocks=wrong_by(seed) if wrong_clocks else {},
+        ),
         walk=_part(crash_points),
     )
     with tempfile.TemporaryDirectory(prefix="flashorder-chaos-") as temporary:

@@ -9,15 +9,21 @@ from contextlib import suppress
 
 import aiohttp
 import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
+from flashorder.infra.redis import keys
+from flashorder.inventory.reconciliation.stream import GROUP
 from tests.faults.history import HistoryFile
 from tests.faults.links import FAIR
-from tests.faults.schedule import OF_LINKS, Fault, Kind
+from tests.faults.schedule import OF_LINKS, OF_THE_STORE, Fault, Kind
 from tests.faults.system import DATABASE, System
 
 CONTROL_TIMEOUT = aiohttp.ClientTimeout(total=2.0)
 TARGET_DOWN_POLL_SECONDS = 0.02
 TARGET_DOWN_TIMEOUT_SECONDS = 10.0
+FULL_BYTES = 1_000_000
+"""Less than an empty store needs: every write that takes memory is refused."""
 CALM: dict[str, dict[str, float]] = {
     "payments": {"refuse_refund_rate": 0.0},
     "carrier": {"pace_ms": 200},
@@ -55,6 +61,7 @@ class Breaker:
             _signal(pid, signal.SIGCONT)
         for link in self._system.links.values():
             link.becomes(FAIR)
+        await self._make_room()
         for simulator in CALM:
             await self._manners(simulator, {}, patient=True)
         self._history.happens("healed")
@@ -63,6 +70,8 @@ class Breaker:
         self._history.happens(f"fault {fault}")
         if fault.kind in OF_LINKS:
             await self._bad_weather(fault)
+        elif fault.kind in OF_THE_STORE:
+            await self._meddle(fault)
         elif fault.kind is Kind.MANNERS:
             await self._manners(fault.target, fault.manners)
             await asyncio.sleep(fault.seconds)
@@ -100,6 +109,31 @@ class Breaker:
             await asyncio.sleep(fault.seconds)
             if link.weather == fault.weather:
                 link.becomes(FAIR)
+
+    async def _meddle(self, fault: Fault) -> None:
+        """Do it to the store as it is; one that is down at the moment is left alone."""
+        try:
+            async with Redis.from_url(self._system.store.url, socket_timeout=2.0) as redis:
+                if fault.kind is Kind.FORGET_SCRIPTS:
+                    await redis.script_flush()
+                elif fault.kind is Kind.FORGET_GROUP:
+                    for shard in range(self._system.shape.shards):
+                        await redis.xgroup_destroy(keys.intents(shard), GROUP)
+                else:
+                    await redis.config_set("maxmemory", FULL_BYTES)
+        except (RedisError, OSError):
+            self.missed.append(fault)
+            return
+        self.done.append(fault)
+        if fault.kind is Kind.FILL:
+            await asyncio.sleep(fault.seconds)
+            await self._make_room()
+
+    async def _make_room(self) -> None:
+        """A store that was started again since has its own limit already."""
+        with suppress(RedisError, OSError):
+            async with Redis.from_url(self._system.store.url, socket_timeout=2.0) as redis:
+                await redis.config_set("maxmemory", self._system.store.maxmemory)
 
     async def _pids_when_up(self, target: str) -> list[int]:
         """The target may be on its way up from the fault before."""

@@ -28,11 +28,18 @@ class Kind(StrEnum):
     CUT = "cut"
     DRIP = "drip"
     REFUSE = "refuse"
+    FORGET_SCRIPTS = "forget scripts"
+    """SCRIPT FLUSH: the store knows none any more."""
+    FORGET_GROUP = "forget group"
+    """XGROUP DESTROY: nobody knows who has read what."""
+    FILL = "fill"
+    """The store has reached its memory limit, for a while."""
     MANNERS = "manners"
     """Webhooks doubled, reordered, late, lost; refunds refused; calls that are slow or fail."""
 
 
 OF_LINKS = frozenset({Kind.LATENCY, Kind.SILENCE, Kind.RESET, Kind.CUT, Kind.DRIP, Kind.REFUSE})
+OF_THE_STORE = frozenset({Kind.FORGET_SCRIPTS, Kind.FORGET_GROUP, Kind.FILL})
 _WEIGHTS = {
     Kind.KILL: 26,
     Kind.FREEZE: 20,
@@ -43,6 +50,9 @@ _WEIGHTS = {
     Kind.CUT: 8,
     Kind.DRIP: 3,
     Kind.REFUSE: 3,
+    Kind.FORGET_SCRIPTS: 3,
+    Kind.FORGET_GROUP: 3,
+    Kind.FILL: 3,
     Kind.MANNERS: 6,
 }
 
@@ -84,6 +94,14 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 def new_seed() -> int:
     """A seed that nobody has had yet; short enough to be typed."""
     return random.SystemRandom().randrange(10**9)
+
+
+def wrong_by(seed: int) -> dict[str, float]:
+    """Seconds by which the roles' wall clocks are wrong: an hour either way, and one is right."""
+    chance = random.Random(f"clocks/{seed}")
+    roles = ["web", "consumer", "worker"]
+    right = chance.choice(roles)
+    return {role: chance.choice([-3600.0, 3600.0]) for role in roles if role != right}
 
 
 def blows(texts: Sequence[str], seconds: float, *, every_seconds: float = 2.5) -> list[Fault]:
@@ -140,13 +158,15 @@ def _fault(
     of_link = kind in OF_LINKS
     if kind is Kind.MANNERS:
         target = chance.choice(["payments", "carrier"])
+    elif kind in OF_THE_STORE:
+        target = "store"
     else:
         target = chance.choice(list(links if of_link else targets))
     lasts = of_link and kind not in (Kind.RESET, Kind.CUT)
     seconds = 0.0
     if kind is Kind.FREEZE:
         seconds = _spread(chance, FREEZE_SECONDS_MIN, longest_seconds)
-    elif lasts or kind is Kind.MANNERS:
+    elif lasts or kind in (Kind.MANNERS, Kind.FILL):
         seconds = _spread(chance, LINK_SECONDS_MIN, min(LINK_SECONDS_MAX, longest_seconds))
     return Fault(
         number=number,

@@ -29,6 +29,7 @@ from flashorder.infra.embedded import (
     EmbeddedStore,
 )
 from flashorder.infra.embedded.ports import LOOPBACK, free_port
+from flashorder.infra.embedded.postgres import ROLE
 from flashorder.infra.http.endpoint import Role
 from flashorder.infra.http.tokens import TokenSigner
 from flashorder.infra.postgres.migrations import migrate
@@ -45,6 +46,8 @@ TOKEN_SECONDS = 86400
 INSIDE = Path(__file__).with_name("inside")
 RESTART_PAUSE_SECONDS = 0.1
 STORE, DATABASE, WEB = "store", "database", "web"
+SESSION = "session"
+"""One process of the database that serves a role: killed, it takes all others along."""
 PAYMENTS, CARRIER = "payments", "carrier"
 # All buyers come from one address and at one speed: no limit is meant for them.
 NO_LIMITS = {
@@ -91,6 +94,8 @@ class Shape:
     shards: int = 1
     points: bool = False
     """Whether the roles have fail points; see ``points.py``."""
+    clocks: Mapping[str, float] = field(default_factory=dict)
+    """By how many seconds the wall clocks of which roles are wrong."""
     bug: str | None = None
     """What is wrong with the roles on purpose; see ``bugs.py``."""
 
@@ -130,7 +135,7 @@ class System:
         """Every process that can be hit: roles, stores, and the web workers one by one."""
         web = [f"web.{n}" for n in range(self.shape.web_workers)]
         own = web if self.shape.web_workers > 1 else []
-        return (*own, *self.roles, STORE, DATABASE)
+        return (*own, *self.roles, STORE, DATABASE, SESSION)
 
     def pids(self, target: str) -> list[int]:
         """The processes of a target as they are now, its head first; none while it is down."""
@@ -139,6 +144,9 @@ class System:
             if not server.running:
                 return []
             return [server.pid, *_children(server.pid)]
+        if target == SESSION:
+            pids = self.pids(DATABASE)
+            return [pid for pid in pids if _is_session(pid)][-1:]
         if target.startswith("web."):
             workers = self._web_workers()
             index = int(target.removeprefix("web."))
@@ -269,11 +277,13 @@ def _command(system: System, role: str, *arguments: str) -> RoleCommand:
 def _inside(system: System, role: str) -> dict[str, str]:
     """What has Python import ``inside/sitecustomize.py`` in a role, and what that is to do."""
     shape = system.shape
-    if role in (PAYMENTS, CARRIER) or not (shape.points or shape.bug):
+    if role in (PAYMENTS, CARRIER) or not (shape.points or shape.bug or shape.clocks):
         return {}
     told = {"PYTHONPATH": os.pathsep.join((str(INSIDE), str(INSIDE.parents[2])))}
     if shape.points:
         told |= {"CHAOS_POINTS": str(system.points_folder), "CHAOS_ROLE": role}
+    if role in shape.clocks:
+        told["CHAOS_CLOCK_SECONDS"] = str(shape.clocks[role])
     if shape.bug:
         told["CHAOS_BUG"] = shape.bug
     return told
@@ -338,6 +348,15 @@ async def _execute(database_url: str, statements: str) -> None:
         await connection.execute(statements)
     finally:
         await connection.close()
+
+
+def _is_session(pid: int) -> bool:
+    """Whether a process of PostgreSQL serves a client, by the title that it gives itself."""
+    try:
+        title = " ".join(psutil.Process(pid).cmdline())
+    except psutil.NoSuchProcess:
+        return False
+    return title.startswith(f"postgres: {ROLE} ")
 
 
 def _children(pid: int) -> list[int]:

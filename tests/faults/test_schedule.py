@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.faults.clients import Buyer
 from tests.faults.links import FAIR
-from tests.faults.schedule import OF_LINKS, Kind, plan
+from tests.faults.schedule import OF_LINKS, OF_THE_STORE, Kind, plan
 from tests.faults.shopping import plan_errands
 
 TARGETS = ("web", "store", "database")
@@ -28,6 +28,8 @@ def test_a_plan_is_in_order_within_its_time_and_on_what_there_is() -> None:
             assert (fault.weather == FAIR) == (fault.kind is Kind.RESET)
         elif fault.kind is Kind.MANNERS:
             assert fault.manners
+        elif fault.kind in OF_THE_STORE:
+            assert fault.target == "store"
         else:
             assert fault.target in TARGETS
     assert {fault.kind for fault in faults} == set(Kind)

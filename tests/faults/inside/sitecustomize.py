@@ -5,6 +5,10 @@ So the service has no switch of its own: what breaks it is outside of it, and co
 
 import os
 
+if skew := os.environ.get("CHAOS_CLOCK_SECONDS"):
+    from tests.faults.skew import shift
+
+    shift(float(skew))
 if folder := os.environ.get("CHAOS_POINTS"):
     from pathlib import Path
 
