@@ -41,7 +41,7 @@ PER_BUYER_LIMIT = 3
 CALL_TIMEOUT_SECONDS = 3.0
 SETTLE_TIMEOUT_SECONDS = 120.0
 SETTLE_POLL_SECONDS = 0.1
-DRAIN_ROUNDS_MAX = 40
+DRAIN_PATIENCES = 2
 SHOPPERS_OF_A_WALK = 12
 UNITS_OF_A_WALK = 300
 Say = Callable[[str], None]
@@ -289,20 +289,21 @@ class Campaign:
 
     async def _drain(self, shopping: Shopping, sale: Sale) -> bool:
         """Fresh buyers buy and pay until every shard refuses each SKU as sold out, for good."""
-        for _ in range(DRAIN_ROUNDS_MAX):
+        deadline = time.monotonic() + DRAIN_PATIENCES * self._options.patience_seconds
+        while time.monotonic() < deadline:
             await self._until(self._no_unit_can_come_back)
             refusals = await asyncio.gather(
-                *(self._drain_item(shopping, sku, shard)
+                *(self._drain_item(shopping, sku, shard, deadline)
                   for sku in SKUS for shard in range(self._system.shape.shards))
             )  # fmt: skip
             if all(refusals):
                 return True
         return False
 
-    async def _drain_item(self, shopping: Shopping, sku: str, shard: int) -> bool:
+    async def _drain_item(self, shopping: Shopping, sku: str, shard: int, deadline: float) -> bool:
         """Whether the first buyer of the round was refused already."""
         first = True
-        while True:
+        while time.monotonic() < deadline:
             buyer = self._buyer_of(shard)
             for quantity in (PER_BUYER_LIMIT, 1):
                 key = uuid.uuid4().hex
@@ -315,6 +316,7 @@ class Campaign:
                     return first
                 await asyncio.sleep(0.2)
             first = False
+        return False
 
     def _buyer_of(self, shard: int) -> Buyer:
         while True:

@@ -71,6 +71,7 @@ class World:
         log = StoreLog(1, stock={STOCK: [Step(1, self.units)]}, holdings={}, holds={})
         log.entries, log.removed, log.unbalanced, log.flushes = [], [], [], []
         self.end = Snapshot(items=[item], front=[front], orders=self.orders, log=log)
+        self.end.demand_was_above_supply = True
         for name in LISTS:
             setattr(self.end, name, [])
 

@@ -187,4 +187,4 @@ class Snapshot(msgspec.Struct, kw_only=True):
     settled_seconds: float = 0.0
     """How long it took from the end of the last fault until nothing was left to do."""
     demand_was_above_supply: bool = False
-    """Whether buyers went on until each SKU was refused as sold out, and paid."""
+    """Whether buyers went on until each SKU was refused as sold out, and had paid."""

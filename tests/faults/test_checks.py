@@ -49,7 +49,6 @@ def sound() -> World:
     world.sold_out(7)
     world.end.rechecks = [Recheck(what="a second reconciliation", changed=[])]
     world.end.streams = [Stream(shard=0, pending=0, unread=0)]
-    world.end.demand_was_above_supply = True
     return world
 
 
@@ -347,6 +346,11 @@ def an_entry_stands_before_one_that_was_answered_before_it(world: World) -> None
 @planted("quiet.everything_wanted_was_sold")
 def a_unit_is_left_although_wanted(world: World) -> None:
     world.end.front[0].stock += 1
+
+
+@planted("quiet.everything_wanted_was_sold")
+def buyers_were_never_told_that_it_is_sold_out(world: World) -> None:
+    world.end.demand_was_above_supply = False
 
 
 @planted("quiet.nothing_is_left_to_do")
