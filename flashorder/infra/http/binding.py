@@ -28,8 +28,10 @@ from flashorder.infra.http.checks import (
     failed,
     reception,
 )
+from flashorder.infra.http.connections import GuardedConnection
 from flashorder.infra.http.endpoint import Call, Endpoint, Reply
 from flashorder.infra.http.idempotency import answered_once, checked_key, fingerprint_of
+from flashorder.infra.http.rate_limits import Peer
 from flashorder.infra.telemetry.tracing import Trace, current_trace
 
 RequestHandler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -60,7 +62,7 @@ def bind(endpoint: Endpoint, parts: Parts) -> RequestHandler:
         current_trace.set(Trace(headers.get(TRACEPARENT)))
         lines = ""
         try:
-            caller, lines = admit(headers, request.remote or "")
+            caller, lines = admit(headers, _peer_of(request))
             key = None
             if demands_key or (run_once is not None and IDEMPOTENCY_KEY in headers):
                 key = checked_key(headers.get(IDEMPOTENCY_KEY))
@@ -87,6 +89,12 @@ def bind(endpoint: Endpoint, parts: Parts) -> RequestHandler:
         return answer
 
     return handle
+
+
+def _peer_of(request: web.Request) -> Peer:
+    connection = request.protocol
+    assert isinstance(connection, GuardedConnection), "the server makes no other"
+    return connection.peer
 
 
 def _plain(endpoint: Endpoint) -> _Run:

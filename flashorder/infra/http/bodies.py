@@ -105,7 +105,7 @@ def body_decoder(type_: Any) -> Callable[[bytes], Any]:
             raise invalid_input(error) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise MalformedRequest(f"The body is not valid JSON: {error}") from None
-        if b"\\u0000" in body:
+        if b"\\" in body and b"\\u0000" in body:  # the first alone is a quick search
             _refuse_nul("body", msgspec.json.decode(body), "")
         return decoded
 

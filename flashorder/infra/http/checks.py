@@ -21,14 +21,14 @@ from flashorder.infra.http.bodies import read_body as read_arriving
 from flashorder.infra.http.endpoint import ANY_ROLE, Caller, Endpoint
 from flashorder.infra.http.idempotency import IdempotencyStore
 from flashorder.infra.http.problems import failure_answer
-from flashorder.infra.http.rate_limits import RateLimits
+from flashorder.infra.http.rate_limits import Peer, RateLimits
 from flashorder.infra.http.tokens import Authenticator
 from flashorder.infra.telemetry.metrics import RequestMeter
 from flashorder.kernel.errors import FlashorderError, Forbidden, MalformedRequest
 from flashorder.settings import Settings
 
 Headers: TypeAlias = CIMultiDictProxy[str]
-Admit: TypeAlias = Callable[[Headers, str], tuple[Caller | None, str]]
+Admit: TypeAlias = Callable[[Headers, Peer], tuple[Caller | None, str]]
 
 # multidict finds a header faster by a name that it need not fold again.
 TRACEPARENT: Final = istr("traceparent")
@@ -62,7 +62,7 @@ def admission(endpoint: Endpoint, parts: Parts) -> Admit:
     authenticate = parts.authenticator.caller
     refusal = "This is for the role " + " or ".join(sorted(roles)) + "."
 
-    def admit(headers: Headers, peer: str) -> tuple[Caller | None, str]:
+    def admit(headers: Headers, peer: Peer) -> tuple[Caller | None, str]:
         left_seconds = limits.take_address(headers, peer) if limits is not None else 0.0
         if not roles:
             lines = limits.address_lines(left_seconds) if limits is not None else ""

@@ -21,6 +21,7 @@ from aiohttp import web
 
 from flashorder.infra.http.answers import Answer
 from flashorder.infra.http.problems import http_exception_answer, problem_answer
+from flashorder.infra.http.rate_limits import Peer
 from flashorder.infra.telemetry.tracing import Trace, current_trace
 
 log = structlog.get_logger(__name__)
@@ -76,6 +77,7 @@ class GuardedConnection(web.RequestHandler):
         "_heard",
         "_held",
         "closing",
+        "peer",
     )
 
     def __init__(
@@ -94,6 +96,7 @@ class GuardedConnection(web.RequestHandler):
         self._heard = False
         self._held = False
         self.closing = False
+        self.peer = Peer("")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Admit the connection, or refuse it with a 503 that costs next to nothing."""
@@ -105,6 +108,7 @@ class GuardedConnection(web.RequestHandler):
             wire.close()
             return
         self._address = address
+        self.peer = Peer(address)
         self._connections.reading_head[self] = self._clock()
         super().connection_made(transport)
 
@@ -114,11 +118,14 @@ class GuardedConnection(web.RequestHandler):
             return
         # aiohttp calls with nothing to have its parser go on.
         if data:
-            if self._between_requests:
-                self._between_requests = False
-                self._connections.reading_head[self] = self._clock()
-            self._heard = True
+            self._head_begins()
         super().data_received(data)
+
+    def _head_begins(self) -> None:
+        self._heard = True
+        if self._between_requests:
+            self._between_requests = False
+            self._connections.reading_head[self] = self._clock()
 
     def pause_reading(self) -> None:
         """More has arrived than is being read."""

@@ -42,6 +42,7 @@ from flashorder.infra.http.checks import (
 from flashorder.infra.http.connections import Connections, GuardedConnection
 from flashorder.infra.http.endpoint import Call, Endpoint
 from flashorder.infra.http.idempotency import checked_key
+from flashorder.infra.http.rate_limits import Peer
 from flashorder.infra.telemetry.tracing import Trace, current_trace
 
 TARGETS_REMEMBERED_MAX: Final = 1024
@@ -50,10 +51,10 @@ _NAME: Final = re.compile(r"\\\{(\w+)\\\}")
 _VALUE: Final = rf"(?P<\1>[A-Za-z0-9_-]{{1,{PATH_VALUE_CHARACTERS_MAX}}})"
 
 Serve: TypeAlias = Callable[
-    [RawRequestMessage, StreamReader, Mapping[str, str], str, Callable[[Answer], None]], None
+    [RawRequestMessage, StreamReader, Mapping[str, str], Peer, Callable[[Answer], None]], None
 ]
-"""Serves a request that has arrived whole: its head, its body, the values of its path, the address
-of its peer, and what takes the answer."""
+"""Serves a request that has arrived whole: its head, its body, the values of its path, its peer,
+and what takes the answer."""
 
 
 class DirectCalls:
@@ -91,7 +92,7 @@ class DirectCalls:
             message: RawRequestMessage,
             content: StreamReader,
             path: Mapping[str, str],
-            peer: str,
+            peer: Peer,
             reply: Callable[[Answer], None],
         ) -> None:
             began = perf_counter()
@@ -174,16 +175,18 @@ class DirectConnection(GuardedConnection):
     def data_received(self, data: bytes) -> None:
         """Let aiohttp parse; where its task waits for a request, see first whether it is needed."""
         waiter = self._waiter
-        if waiter is None or waiter.done():
+        if waiter is None or waiter.done() or self._address is None:
             super().data_received(data)
             return
         self._waiter = None  # so it is not woken
         try:
-            super().data_received(data)
+            web.RequestHandler.data_received(self, data)
         finally:
             self._waiter = waiter
         if self._messages:
             self._go_on(waiter)
+        elif data:
+            self._head_begins()
 
     def _go_on(self, waiter: asyncio.Future[None]) -> None:
         """Serve what waits in the queue, or wake aiohttp's task for it."""
@@ -199,12 +202,14 @@ class DirectConnection(GuardedConnection):
                 self._messages.clear()
                 assert self._parser is not None, "the connection is open"
                 self._parser.message_consumed()
+                self._heard = True
                 self.head_is_complete()
                 self._waiter, self._kept_waiter = None, waiter
                 self._request_in_progress = True
                 self._closes = message.should_close
-                found[0](message, content, found[1], self._address or "", self._reply)
+                found[0](message, content, found[1], self.peer, self._reply)
                 return
+        self._head_begins()
         waiter.set_result(None)
 
     def _reply(self, answer: Answer) -> None:

@@ -20,7 +20,7 @@ from flashorder.kernel.identifiers import parse_id
 from flashorder.kernel.roles import Role
 
 if TYPE_CHECKING:
-    from flashorder.infra.http.rate_limits import RateLimit
+    from flashorder.infra.http.rate_limits import Bucket, RateLimit
 
 __all__ = [
     "ANY_ROLE",
@@ -38,19 +38,23 @@ PUBLIC: frozenset[Role] = frozenset()
 ANY_ROLE = frozenset(Role)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Caller:
-    """Who a verified token speaks for. ``session_id`` ends with DELETE /v1/tokens/current."""
+    """Who a verified token speaks for. ``session_id`` ends with DELETE /v1/tokens/current.
+
+    One is made for each token and remembered with it, so it keeps what would have to be looked up
+    or worked out for each request: the id as bytes, and the ``bucket`` of the buyer's limit.
+    """
 
     account_id: uuid.UUID
     role: Role
     session_id: str
     expires_at_unix: int
     account_bytes: bytes = field(init=False, repr=False, compare=False)
-    """The account's id once more: asking a UUID for its bytes costs a sum each time."""
+    bucket: Bucket | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "account_bytes", self.account_id.bytes)
+        self.account_bytes = self.account_id.bytes
 
 
 class Call(msgspec.Struct, frozen=True):

@@ -26,6 +26,25 @@ BUCKETS_MAX: Final = 200_000
 _GRACE_SECONDS: Final = 1e-9
 
 
+class Bucket:
+    """What one caller has left: when the bucket is full again, by the clock of its limit."""
+
+    __slots__ = ("full_at",)
+
+    def __init__(self) -> None:
+        self.full_at = -math.inf
+
+
+class Peer:
+    """The other end of a connection; ``bucket`` is its address's, once it was looked up."""
+
+    __slots__ = ("address", "bucket")
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.bucket: Bucket | None = None
+
+
 class RateLimit:
     """``per_second`` requests a second on the average, ``burst`` at once.
 
@@ -46,26 +65,33 @@ class RateLimit:
         self._interval_seconds = 1 / per_second
         self._window_seconds = burst / per_second
         self._clock = clock
-        self._full_at: Recent[Hashable, float] = Recent(buckets_max)
+        self._buckets: Recent[Hashable, Bucket] = Recent(buckets_max)
 
     def __len__(self) -> int:
-        return len(self._full_at)
+        return len(self._buckets)
+
+    def bucket(self, key: Hashable) -> Bucket:
+        """The bucket of ``key``; whoever keeps it saves looking it up again."""
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = Bucket()
+            self._buckets.put(key, bucket)
+        return bucket
 
     def take(self, key: Hashable) -> int:
         """Take one request of ``key``; how many are left. ``LimitReached`` when there was none."""
-        return self.left(self.spend(key))
+        return self.left(self.draw(self.bucket(key)))
 
-    def spend(self, key: Hashable) -> float:
-        """As ``take``, in seconds of the bucket: ``left`` makes a count of them."""
+    def draw(self, bucket: Bucket) -> float:
+        """Take one request from ``bucket``; what is left, in seconds. ``LimitReached``."""
         now = self._clock()
-        full_at = self._full_at.get(key)
-        if full_at is None or full_at < now:
-            full_at = now
+        full_at = bucket.full_at
+        full_at = max(full_at, now)
         full_at += self._interval_seconds
         spare_seconds = self._window_seconds - (full_at - now)
         if spare_seconds < -_GRACE_SECONDS:
             raise LimitReached(self, -spare_seconds)
-        self._full_at.put(key, full_at)
+        bucket.full_at = full_at
         return spare_seconds
 
     def left(self, spare_seconds: float) -> int:
@@ -111,13 +137,19 @@ class RateLimits:
         self._buyer_lines = tuple(map(self._buyers.header_lines, range(self._buyers.burst)))
         self._trusted_proxies = settings.trusted_proxies
 
-    def take_address(self, headers: CIMultiDictProxy[str], peer: str) -> float:
-        """Count a request of the connection's ``peer`` for its address; what is left, seconds."""
+    def take_address(self, headers: CIMultiDictProxy[str], peer: Peer) -> float:
+        """Count a request for its address; what is left, in seconds."""
         if self._trusted_proxies:
-            peer = address_of(headers, peer, self._trusted_proxies)
-        return self._addresses.spend(peer)
+            bucket = self._addresses.bucket(address_of(headers, peer, self._trusted_proxies))
+        else:
+            bucket = peer.bucket or self._bucket_of(peer)
+        return self._addresses.draw(bucket)
 
-    def take_attempt(self, headers: CIMultiDictProxy[str], peer: str, limit: RateLimit) -> str:
+    def _bucket_of(self, peer: Peer) -> Bucket:
+        peer.bucket = self._addresses.bucket(peer.address)
+        return peer.bucket
+
+    def take_attempt(self, headers: CIMultiDictProxy[str], peer: Peer, limit: RateLimit) -> str:
         """Count a request for a limit of the call's own; the header lines of what is left."""
         return limit.header_lines(limit.take(address_of(headers, peer, self._trusted_proxies)))
 
@@ -129,10 +161,14 @@ class RateLimits:
         """Count the request for its buyer; the header lines that tell what is left."""
         if caller.role is not Role.SHOPPER:
             return self.address_lines(address_left_seconds)
-        return self._buyer_lines[self._buyers.take(caller.account_bytes)]
+        buyers = self._buyers
+        bucket = caller.bucket
+        if bucket is None:
+            bucket = caller.bucket = buyers.bucket(caller.account_id)
+        return self._buyer_lines[buyers.left(buyers.draw(bucket))]
 
 
-def address_of(headers: CIMultiDictProxy[str], peer: str, trusted_proxies: int) -> str:
+def address_of(headers: CIMultiDictProxy[str], peer: Peer, trusted_proxies: int) -> str:
     """Where a request comes from: the peer, or what the outermost trusted proxy saw as its peer.
 
     Each proxy appends the address it sees to X-Forwarded-For; only the last ``trusted_proxies``
@@ -143,4 +179,4 @@ def address_of(headers: CIMultiDictProxy[str], peer: str, trusted_proxies: int) 
         hops = ",".join(headers.getall("X-Forwarded-For", ())).split(",")
         if len(hops) >= trusted_proxies and (address := hops[-trusted_proxies].strip()):
             return address
-    return peer
+    return peer.address
