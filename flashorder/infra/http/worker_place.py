@@ -45,6 +45,8 @@ class Place:
         self._asked = asyncio.Event()
         self._crashes = 0
         self._served_since = 0.0
+        # Of the last process that did not come up; None: it could not even be started.
+        self._exit_code: int | None = None
 
     async def keep(self, stopping: asyncio.Event) -> None:
         """Have a worker here until ``stopping`` is set; all have ended when this returns.
@@ -56,10 +58,10 @@ class Place:
             return
         try:
             first = await self._fresh(stopping)
-            if first.up:
+            if first is not None:
                 self._serves(first)
             elif not stopping.is_set():
-                raise _start_failure(self.index, first.exit_code)
+                raise _start_failure(self.index, self._exit_code)
             while not stopping.is_set():
                 await self._watch(stopping)
         finally:
@@ -97,38 +99,47 @@ class Place:
         if left:
             log.info("worker_leaving", worker=self.index, pid=worker.pid)
         else:
-            await self._pause(worker, stopping)
+            if time.monotonic() - self._served_since > STEADY_AFTER_SECONDS:
+                self._crashes = 0
+            await self._pause(worker.exit_code, stopping)
         while not stopping.is_set():
             fresh = await self._fresh(stopping)
-            if fresh.up:
+            if fresh is not None:
                 self._serves(fresh)
                 return
-            await self._pause(fresh, stopping)
+            await self._pause(self._exit_code, stopping)
 
     async def _renew(self, old: WorkerProcess, stopping: asyncio.Event) -> None:
         self._asked.clear()
         fresh = await self._fresh(stopping)
-        if fresh.up:
+        if fresh is not None:
             log.info("worker_replaced", worker=self.index, pid=fresh.pid, instead_of=old.pid)
             self._serves(fresh)
             self._end(old)
         elif not stopping.is_set():
-            log.error("worker_not_replaced", worker=self.index, exit_code=fresh.exit_code,
+            log.error("worker_not_replaced", worker=self.index, exit_code=self._exit_code,
                       stays=old.pid)  # fmt: skip
         if self._renewal is not None and not self._renewal.done():
-            self._renewal.set_result(old if fresh.up else None)
+            self._renewal.set_result(old if fresh is not None else None)
 
-    async def _fresh(self, stopping: asyncio.Event) -> WorkerProcess:
-        """A new process: ``up`` where it serves, else ended."""
-        worker = await self._start(self.index)
+    async def _fresh(self, stopping: asyncio.Event) -> WorkerProcess | None:
+        """A new worker that serves, or None: it ended before, or came too late, and was ended."""
+        try:
+            worker = await self._start(self.index)
+        except OSError as error:  # in the middle of an installation there may be no program
+            log.error("worker_not_started", worker=self.index, error=str(error))
+            self._exit_code = None
+            return None
         try:
             await first_of(worker.until_up(), asyncio.sleep(UP_WITHIN_SECONDS), stopping.wait())
         except BaseException:
             await worker.stop(self._stop_within_seconds)
             raise
-        if not worker.up:
-            await worker.stop(self._stop_within_seconds)
-        return worker
+        if worker.up:
+            return worker
+        await worker.stop(self._stop_within_seconds)
+        self._exit_code = worker.exit_code
+        return None
 
     def _serves(self, worker: WorkerProcess) -> None:
         self.worker = worker
@@ -140,16 +151,14 @@ class Place:
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
-    async def _pause(self, crashed: WorkerProcess, stopping: asyncio.Event) -> None:
-        """Wait longer after each crash, unless the last worker was here for a while."""
-        steady = crashed.up and time.monotonic() - self._served_since > STEADY_AFTER_SECONDS
-        self._crashes = 0 if steady else self._crashes + 1
+    async def _pause(self, exit_code: int | None, stopping: asyncio.Event) -> None:
+        """Wait longer after each crash."""
+        self._crashes += 1
         pause_seconds = min(BACKOFF_SECONDS_MAX, 0.1 * 2 ** min(self._crashes, 10))
         log.error(
             "worker_ended",
             worker=self.index,
-            pid=crashed.pid,
-            exit_code=crashed.exit_code,
+            exit_code=exit_code,
             again_in_seconds=pause_seconds,
         )
         await first_of(asyncio.sleep(pause_seconds), stopping.wait())

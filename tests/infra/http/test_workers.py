@@ -173,6 +173,24 @@ async def test_a_new_worker_that_does_not_come_up_leaves_the_old_one_in_place() 
         assert not set(await running.next_pids()) & set(pids)
 
 
+async def test_a_program_that_is_not_there_for_a_while_ends_nothing() -> None:
+    async with group() as running:
+        pids = await running.next_pids()
+        running.program = "/nowhere/python"
+        with structlog.testing.capture_logs() as lines:
+            running.workers.renew()
+            os.kill(pids[1], signal.SIGKILL)
+            async with asyncio.timeout(15):
+                told = {"rolling_restart_stopped", "worker_ended"}
+                while not told <= {line["event"] for line in lines}:
+                    await asyncio.sleep(0.01)
+        assert {await running.answering() for _ in range(20)} == {pids[0]}
+        running.program = sys.executable
+        after = await running.next_pids()
+        assert after[0] == pids[0]
+        assert {await running.answering() for _ in range(40)} == set(after)
+
+
 async def test_stopping_in_the_middle_of_a_renewal_leaves_nobody_behind() -> None:
     async with group() as running:
         pids = await running.next_pids()

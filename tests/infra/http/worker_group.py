@@ -42,10 +42,14 @@ class PortOfNobody(SharedPort):
 
 
 class Group:
-    """Workers that are running, and what was told of them; ``environment`` is of those to come."""
+    """Workers that are running, and what was told of them.
+
+    ``program`` and ``environment`` are of those to come.
+    """
 
     def __init__(self, shared: SharedPort, **environment: str) -> None:
         self.port = shared.listening.port
+        self.program = sys.executable
         self.environment = environment
         self.told: asyncio.Queue[list[int]] = asyncio.Queue()
         self.stopping = asyncio.Event()
@@ -53,7 +57,7 @@ class Group:
             shared,
             COUNT,
             lambda index, listener: (
-                [sys.executable, "-m", MODULE, str(os.getpid()), str(listener)],
+                [self.program, "-m", MODULE, str(os.getpid()), str(listener)],
                 dict(self.environment),
             ),
             drain_timeout_seconds=5.0,
