@@ -15,13 +15,18 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from flashorder.kernel.identifiers import shard_of
+from flashorder.reservations.leases import LEASE_MS
 from tests.faults.history import Call, History, Outcome, accepted
 from tests.faults.snapshot import Snapshot
 from tests.faults.store_log import Step
 
+# A worker may refuse by itself for as long as its lease says, and nothing is sold meanwhile: units
+# that come back in that time are there when the lease has ended. The rest is for rounding.
+LEASE_SECONDS = (LEASE_MS + 5) / 1000
+
 
 def sold_out_was_true(history: History, end: Snapshot) -> Iterator[str]:
-    """At some moment of the call there were fewer units than were asked for."""
+    """At some moment of the call, or a lease before it, there were fewer units than asked for."""
     timeline = _Timeline.of(history, end)
     for call in _refused(history, "sold_out"):
         shard = _shard(call, end)
@@ -30,7 +35,7 @@ def sold_out_was_true(history: History, end: Snapshot) -> Iterator[str]:
         if steps is None:
             continue
         wanted = call.asked.body["quantity"]
-        first, last = timeline.span(call)
+        first, last = timeline.span(call, before_seconds=LEASE_SECONDS)
         # Nothing can be refused as sold out before the sale is opened, with its first step.
         least = min(_values(steps, max(first, steps[0].position), last))
         if least >= wanted:
@@ -118,11 +123,14 @@ class _Timeline:
         count = bisect_left(self.answered, moment)
         return self.reached[count - 1] if count else 0
 
-    def span(self, call: Call) -> tuple[int, int]:
-        """The first and the last position that the store may have decided the call at."""
+    def span(self, call: Call, *, before_seconds: float = 0.0) -> tuple[int, int]:
+        """The first and the last position that the store may have decided the call at.
+
+        With ``before_seconds`` by what it knew so long before.
+        """
         count = bisect_right(self.asked, call.answered_at)
         last = self.earliest[count] - 1 if count < len(self.earliest) else self.length
-        return self.known_before(call.asked_at), last
+        return self.known_before(call.asked_at - before_seconds), last
 
 
 def _refused(history: History, code: str) -> Iterator[Call]:
