@@ -12,13 +12,10 @@
 -- KEYS[9] intents {sN}:intents                stream
 -- ARGV[1] generation   integer, the newest that the caller has seen
 -- ARGV[2] sale_id      16 bytes
--- ARGV[3+7i] token       10 bytes: the end of the order id, hash of buyer, sale and idempotency key
--- ARGV[4+7i] prefix       6 bytes: the start of the order id, Unix ms
--- ARGV[5+7i] fingerprint  8 bytes: end of the buyer id, hash of the request body
--- ARGV[6+7i] buyer       16 bytes
--- ARGV[7+7i] sku         text
--- ARGV[8+7i] quantity    integer, units
--- ARGV[9+7i] address     16 bytes or empty
+-- ARGV[3+2i] who    40 or 56 bytes: order id 16 (prefix 6: Unix ms; token 10: hash of buyer, sale
+--                  and idempotency key), buyer 16, fingerprint 8 (end of the buyer id, hash of the
+--                  request body), address 16 or nothing
+-- ARGV[4+2i] wish   quantity:sku, units from 1 to 999999999
 -- Returns: {now_ms, window_ms, code, detail, code, detail, ...}, a pair a purchase in order:
 --    1 ACCEPTED          unit price, minor units
 --    2 REPLAYED          the first record of this token (see the head of reservations/records.py)
@@ -44,16 +41,35 @@ local leases_key, intents_key = KEYS[8], KEYS[9]
 -- A lease that ends later than this from now was written under another clock, and is void.
 local LEASE_MS_MAX = 1000
 
-local STRIDE, FIRST = 7, 3
+local STRIDE, FIRST = 2, 3
 local count = (#ARGV - FIRST + 1) / STRIDE
 if count < 1 or count ~= math.floor(count) then
   return redis.error_reply('ERR reserve: the arguments are not whole purchases')
 end
-for i = 0, count - 1 do
-  local quantity = tonumber(ARGV[FIRST + i * STRIDE + 5])
-  if not quantity or quantity < 1 or quantity ~= math.floor(quantity) then
-    return redis.error_reply('ERR reserve: a quantity is not a positive integer')
+
+-- Each distinct wish is read once; a batch has thousands of arguments and few of these.
+local wishes = {}
+local function read_wish(text)
+  local quantity, sku = string.match(text, '^([1-9]%d*):(.*)$')
+  if not quantity or #quantity > 9 then return nil end
+  local wish = { sku = sku, quantity = tonumber(quantity), quantity_text = quantity }
+  wishes[text] = wish
+  return wish
+end
+
+local token_fields, holding_fields = {}, {}
+for i = 1, count do
+  local at = FIRST + (i - 1) * STRIDE
+  local who = ARGV[at]
+  local wish = wishes[ARGV[at + 1]] or read_wish(ARGV[at + 1])
+  if not wish then
+    return redis.error_reply('ERR reserve: a quantity is not a positive integer of nine digits')
   end
+  if #who ~= 40 and #who ~= 56 then
+    return redis.error_reply('ERR reserve: a purchase is neither 40 nor 56 bytes')
+  end
+  token_fields[i] = string.sub(who, 7, 16)
+  holding_fields[i] = string.sub(who, 17, 32) .. wish.sku
 end
 
 local time = redis.call('TIME')
@@ -79,45 +95,44 @@ elseif sale[2] ~= 'open' and sale[2] ~= 'scheduled' then
   closed_code, closed_detail = 15, 0
 end
 
-local token_fields, holding_fields = {}, {}
-for i = 0, count - 1 do
-  local at = FIRST + i * STRIDE
-  token_fields[i + 1] = ARGV[at]
-  holding_fields[i + 1] = ARGV[at + 3] .. ARGV[at + 4]
-end
 local records = redis.call('HMGET', tokens_key, unpack(token_fields))
 local holdings = redis.call('HMGET', buyers_key, unpack(holding_fields))
 
 -- What this batch has changed so far; read before what the store held when it began.
 local new_records, new_holdings = {}, {}
-local items, stock, taken, accepts = {}, {}, {}, {}
+local items = {}
 local reply = { now_ms, window_ms }
-local accepted = {}
+local accepted, token_pairs, holding_pairs = {}, {}, {}
+local now_text = string.format('%.0f', now_ms)
+local due_text = string.format('%.0f', now_ms + window_ms)
 
 local function load_item(sku)
   local packed = redis.call('HGET', items_key, sku)
   if not packed then
     items[sku] = false
-    return
+    return false
   end
   local price, limit = string.match(packed, '^(%d+)|(%d+)|')
-  items[sku] = { price = price, limit = tonumber(limit) }
-  stock[sku] = tonumber(redis.call('HGET', stock_key, sku) or nil)
-  taken[sku], accepts[sku] = 0, 0
-  if (stock[sku] or 0) > 0 then
+  local stock = tonumber(redis.call('HGET', stock_key, sku) or nil)
+  if stock and stock > 0 then
     local leased_ms = tonumber(redis.call('HGET', leases_key, sku) or 0) - now_ms
-    if leased_ms > 0 and leased_ms <= LEASE_MS_MAX then stock[sku] = 0 end
+    if leased_ms > 0 and leased_ms <= LEASE_MS_MAX then stock = 0 end
   end
+  local item = {
+    price_text = price, price = tonumber(price), limit = tonumber(limit),
+    stock = stock, taken = 0, accepts = 0,
+  }
+  items[sku] = item
+  return item
 end
 
-for i = 0, count - 1 do
-  local at = FIRST + i * STRIDE
-  local token, fingerprint, sku = ARGV[at], ARGV[at + 2], ARGV[at + 4]
-  local quantity = tonumber(ARGV[at + 5])
+for i = 1, count do
+  local at = FIRST + (i - 1) * STRIDE
+  local token, who = token_fields[i], ARGV[at]
   local code, detail
-  local record = new_records[token] or records[i + 1]
+  local record = new_records[token] or records[i]
   if record then
-    if string.sub(record, 9, 16) == fingerprint then
+    if string.sub(record, 9, 16) == string.sub(who, 33, 40) then
       code, detail = 2, record
     else
       code, detail = 3, 0
@@ -125,31 +140,38 @@ for i = 0, count - 1 do
   elseif closed_code then
     code, detail = closed_code, closed_detail
   else
-    if items[sku] == nil then load_item(sku) end
+    local wish = wishes[ARGV[at + 1]]
+    local sku, quantity = wish.sku, wish.quantity
     local item = items[sku]
-    local holding_field = holding_fields[i + 1]
-    local held = tonumber(new_holdings[holding_field] or holdings[i + 1] or 0)
+    if item == nil then item = load_item(sku) end
+    local holding_field = holding_fields[i]
+    local held = tonumber(new_holdings[holding_field] or holdings[i] or 0)
     if not item then
       code, detail = 16, 0
-    elseif not stock[sku] then
+    elseif not item.stock then
       code, detail = 18, 0
     elseif held + quantity > item.limit then
       code, detail = 11, item.limit - held
-    elseif stock[sku] < quantity then
-      code, detail = 10, stock[sku]
+    elseif item.stock < quantity then
+      code, detail = 10, item.stock
     else
-      code, detail = 1, tonumber(item.price)
-      stock[sku] = stock[sku] - quantity
-      taken[sku] = taken[sku] + quantity
-      accepts[sku] = accepts[sku] + 1
+      code, detail = 1, item.price
+      item.stock = item.stock - quantity
+      item.taken = item.taken + quantity
+      item.accepts = item.accepts + 1
+      wish.record_end = wish.record_end or (
+        wish.quantity_text .. ':' .. item.price_text .. ':' .. due_text .. ':' .. sku)
+      record = 'A\1' .. string.sub(who, 1, 6) .. string.sub(who, 33, 40) .. wish.record_end
+      new_records[token] = record
       new_holdings[holding_field] = held + quantity
-      new_records[token] = 'A\1' .. ARGV[at + 1] .. fingerprint .. ARGV[at + 5] .. ':'
-        .. item.price .. ':' .. string.format('%.0f', now_ms + window_ms) .. ':' .. sku
-      accepted[#accepted + 1] = at
+      local n = #accepted + 1
+      accepted[n] = i
+      token_pairs[2 * n - 1], token_pairs[2 * n] = token, record
+      -- A buyer who bought twice comes twice: the later number is the one that stays.
+      holding_pairs[2 * n - 1], holding_pairs[2 * n] = holding_field, held + quantity
     end
   end
-  reply[#reply + 1] = code
-  reply[#reply + 1] = detail
+  reply[2 * i + 1], reply[2 * i + 2] = code, detail
 end
 
 if #accepted == 0 then
@@ -157,40 +179,29 @@ if #accepted == 0 then
 end
 
 -- Only writes from here. XADD comes first: it is the one that could still be refused.
-local now_text = string.format('%.0f', now_ms)
-local due_text = string.format('%.0f', now_ms + window_ms)
 for n = 1, #accepted do
-  local at = accepted[n]
+  local at = FIRST + (accepted[n] - 1) * STRIDE
+  local who, wish = ARGV[at], wishes[ARGV[at + 1]]
   redis.call('XADD', intents_key, '*',
-    'order_id', ARGV[at + 1] .. ARGV[at],
-    'buyer_id', ARGV[at + 3],
+    'order_id', string.sub(who, 1, 16),
+    'buyer_id', string.sub(who, 17, 32),
     'sale_id', ARGV[2],
-    'sku', ARGV[at + 4],
-    'quantity', ARGV[at + 5],
-    'unit_price', items[ARGV[at + 4]].price,
-    'address_id', ARGV[at + 6],
-    'fingerprint', ARGV[at + 2],
+    'sku', wish.sku,
+    'quantity', wish.quantity_text,
+    'unit_price', items[wish.sku].price_text,
+    'address_id', string.sub(who, 41),
+    'fingerprint', string.sub(who, 33, 40),
     'accepted_ms', now_text,
     'due_ms', due_text,
     'generation', ARGV[1])
 end
-
-local function flatten(map)
-  local flat = {}
-  for field, value in pairs(map) do
-    flat[#flat + 1] = field
-    flat[#flat + 1] = value
-  end
-  return unpack(flat)
-end
-
-redis.call('HSET', tokens_key, flatten(new_records))
-redis.call('HSET', buyers_key, flatten(new_holdings))
-for sku, units in pairs(taken) do
-  if units > 0 then
-    redis.call('HINCRBY', stock_key, sku, -units)
-    redis.call('HINCRBY', sold_key, sku, units)
-    redis.call('HINCRBY', accepts_key, sku, accepts[sku])
+redis.call('HSET', tokens_key, unpack(token_pairs))
+redis.call('HSET', buyers_key, unpack(holding_pairs))
+for sku, item in pairs(items) do
+  if item and item.taken > 0 then
+    redis.call('HINCRBY', stock_key, sku, -item.taken)
+    redis.call('HINCRBY', sold_key, sku, item.taken)
+    redis.call('HINCRBY', accepts_key, sku, item.accepts)
   end
 end
 return reply

@@ -48,16 +48,11 @@ class Purchase(msgspec.Struct, frozen=True, gc=False):
     quantity: int
     address_id: bytes = b""
 
-    def arguments(self) -> tuple[bytes | str | int, ...]:
-        """The purchase's stride of ARGV in lua/reserve.lua."""
+    def arguments(self) -> tuple[bytes, str]:
+        """The purchase's stride of ARGV in lua/reserve.lua: few, for each costs both sides."""
         return (
-            self.token,
-            self.prefix,
-            self.fingerprint,
-            self.buyer_id,
-            self.sku,
-            self.quantity,
-            self.address_id,
+            self.prefix + self.token + self.buyer_id + self.fingerprint + self.address_id,
+            f"{self.quantity}:{self.sku}",
         )
 
 

@@ -7,6 +7,7 @@ import uuid
 from dataclasses import fields
 
 import pytest
+from msgspec import structs
 
 from flashorder.infra.redis import keys
 from flashorder.infra.redis.scripts import load_script, script_folder
@@ -118,4 +119,7 @@ def test_every_script_has_a_check_of_its_codes() -> None:
 
 def test_a_purchase_has_the_stride_of_the_script() -> None:
     purchase = Purchase(uuid.uuid4(), 1, b"t" * 10, b"p" * 6, b"f" * 8, b"b" * 16, "SKU", 1)
-    assert f"STRIDE, FIRST = {len(purchase.arguments())}, 3" in code("reserve")
+    who, wish = purchase.arguments()
+    assert "STRIDE, FIRST = 2, 3" in code("reserve")
+    assert (len(who), wish) == (40, "1:SKU")
+    assert len(structs.replace(purchase, address_id=b"a" * 16).arguments()[0]) == 56

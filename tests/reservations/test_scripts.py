@@ -76,6 +76,17 @@ def test_the_same_key_gives_the_first_answer_even_within_a_batch(front: SyncFron
     assert front.client.xlen(keys.intents(0)) == 1
 
 
+def test_an_entry_has_the_address_that_was_chosen(front: SyncFront) -> None:
+    address = os.urandom(16)
+    chosen = structs.replace(a_purchase(front.sale), address_id=address)
+    none = a_purchase(front.sale, sku="71053", quantity=3)
+    assert codes(front.reserve(chosen, none)) == [ReserveCode.ACCEPTED] * 2
+    (_, first), (_, second) = front.client.xrange(keys.intents(0))
+    assert (first[b"address_id"], second[b"address_id"]) == (address, b"")
+    assert (second[b"sku"], second[b"quantity"]) == (b"71053", b"3")
+    assert first[b"fingerprint"] == chosen.fingerprint
+
+
 def test_limit_and_stock_hold_within_a_batch(front: SyncFront) -> None:
     sale = front.sale
     one_buyer = [a_purchase(sale, BUYERS[0]) for _ in range(3)]
@@ -225,10 +236,18 @@ def test_replay_outlives_pause_and_end(front: SyncFront) -> None:
     ]
 
 
-@pytest.mark.parametrize("quantity", [0, -1, 1.5, "x"])
-def test_a_malformed_batch_writes_nothing(front: SyncFront, quantity: object) -> None:
-    good, bad = a_purchase(front.sale), structs.replace(a_purchase(front.sale), quantity=quantity)
-    with pytest.raises(redis.ResponseError, match="not a positive integer"):
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"quantity": quantity} for quantity in (0, -1, 1.5, "1e3", "01", "x", "", 10**9)),
+        {"buyer_id": b"b" * 15},
+        {"address_id": b"a"},
+        {"address_id": b"a" * 17},
+    ],
+)
+def test_a_malformed_batch_writes_nothing(front: SyncFront, wrong: dict[str, object]) -> None:
+    good, bad = a_purchase(front.sale), structs.replace(a_purchase(front.sale), **wrong)
+    with pytest.raises(redis.ResponseError, match=r"reserve: a (quantity|purchase) is n"):
         front.reserve(good, bad)
     assert front.client.exists(keys.intents(0)) == 0
     assert front.units(front.keys.stock) == {"85123A": 5, "71053": 3}

@@ -82,9 +82,10 @@ class Desk:
         token, buyer = os.urandom(10), os.urandom(16)
         reply = await load_script("reserve")(
             self.redis,
-            (k.sale, k.items, k.stock, k.sold, k.buyers, k.tokens, k.accepts, k.leases, keys.intents(0)),
-            (1, self.sale_id.bytes, token, order_id_prefix(), buyer[-4:] + b"body", buyer, SKU,
-             quantity, b""),
+            (k.sale, k.items, k.stock, k.sold, k.buyers, k.tokens, k.accepts, k.leases,
+             keys.intents(0)),
+            (1, self.sale_id.bytes, order_id_prefix() + token + buyer + buyer[-4:] + b"body",
+             f"{quantity}:{SKU}"),
         )  # fmt: skip
         assert reply[2] == 1, reply
 
