@@ -75,7 +75,7 @@ def _script(name: str, old: str, new: str) -> None:
 @bug()
 def sells_below_zero() -> None:
     """The stock is not looked at."""
-    _script("reserve", "elseif stock[sku] < quantity then", "elseif false then")
+    _script("reserve", "elseif item.stock < quantity then", "elseif false then")
 
 
 @bug()
@@ -87,13 +87,13 @@ def sells_above_the_limit() -> None:
 @bug("silence web>store down 1")
 def forgets_its_tokens() -> None:
     """An accepted purchase leaves no token behind."""
-    _script("reserve", "redis.call('HSET', tokens_key, flatten(new_records))", "")
+    _script("reserve", "redis.call('HSET', tokens_key, unpack(token_pairs))", "")
 
 
 @bug("silence web>store down 1")
 def overlooks_its_tokens() -> None:
     """The token of a purchase is not looked for: a double click buys twice."""
-    _script("reserve", "local record = new_records[token] or records[i + 1]", "local record = nil")
+    _script("reserve", "local record = new_records[token] or records[i]", "local record = nil")
 
 
 @bug()
