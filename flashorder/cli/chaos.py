@@ -27,6 +27,7 @@ def register(root: typer.Typer) -> None:
 
 
 def chaos(
+    *,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Of faults and shoppers; none: a new one.")
     ] = None,
@@ -37,6 +38,12 @@ def chaos(
         float, typer.Option(min=0.2, max=30.0, help="The longest that a fault may last.")
     ] = 30.0,
     shards: Annotated[int, typer.Option(min=1, max=16, help="Shards of the front.")] = 1,
+    store_losses: Annotated[
+        int,
+        typer.Option(
+            min=0, max=100, help="How often the store loses everything, and the sale is rebuilt."
+        ),
+    ] = 0,
     wrong_clocks: Annotated[
         bool, typer.Option(help="Roles whose wall clocks are an hour off, by the seed.")
     ] = False,
@@ -77,6 +84,7 @@ def chaos(
             points=bool(crash_points),
             clocks=wrong_by(seed) if wrong_clocks else {},
         ),
+        losses=store_losses,
         walk=_part(crash_points),
     )
     with tempfile.TemporaryDirectory(prefix="flashorder-chaos-") as temporary:

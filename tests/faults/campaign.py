@@ -44,6 +44,7 @@ SETTLE_POLL_SECONDS = 0.1
 DRAIN_PATIENCES = 2
 SHOPPERS_OF_A_WALK = 12
 UNITS_OF_A_WALK = 300
+REBUILD_AGAIN = ("intents_not_applied", "rebuild_incomplete", "rebuild_overtaken")
 Say = Callable[[str], None]
 
 
@@ -59,6 +60,8 @@ class Options:
     window_seconds: int = 8
     patience_seconds: float = SETTLE_TIMEOUT_SECONDS
     """How long each phase after the faults is waited for; what is not done then is told."""
+    losses: int = 0
+    """How often the store loses everything; the operator then has the sale rebuilt."""
     walk: tuple[int, int] | None = None
     """Walk the fail points: which part, from 0, of how many; the sale then lasts as long."""
     shape: Shape = field(default_factory=Shape)
@@ -165,6 +168,7 @@ class Campaign:
             group.create_task(shopping.run(errands))
             group.create_task(self.breaker.run(self.faults))
             group.create_task(self._top_up(sale))
+            group.create_task(self._lose_the_store(sale))
         if self.walk is not None:
             await self._walk(self.walk, shopping)
         await self.breaker.heal()
@@ -257,15 +261,30 @@ class Campaign:
             )
             sale.top_ups[sale.sale_id, SKUS[n - 1]].append(quantity)
 
-    async def _admin(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """A call of the operator, repeated with its key until it has an answer that stands."""
-        headers = {
-            "Authorization": f"Bearer {self._operator.token}",
-            "Idempotency-Key": str(uuid.uuid4()),
-        }
+    async def _lose_the_store(self, sale: Sale) -> None:
+        """Everything in the store is gone; a while later an operator has the sale rebuilt."""
+        for _ in range(self._options.losses):
+            await asyncio.sleep(self._options.seconds / (self._options.losses + 1))
+            self._file.happens("fault: the store loses everything")
+            async with Redis.from_url(self._system.store.url) as redis:
+                await redis.flushall()
+            await asyncio.sleep(self._chance.uniform(0.0, 2.0))
+            await self._admin(f"sales/{sale.sale_id}/rebuild", {}, again=frozenset(REBUILD_AGAIN))
+            self._file.happens("the sale is rebuilt")
+
+    async def _admin(
+        self, path: str, body: dict[str, Any], again: frozenset[str] = frozenset()
+    ) -> dict[str, Any]:
+        """A call of the operator, repeated with its key until it has an answer that stands.
+
+        What has a code of ``again`` is another call, later.
+        """
+        headers = {"Authorization": f"Bearer {self._operator.token}"}
+        key = str(uuid.uuid4())
         url = f"{self._system.url}/v1/admin/{path}"
         timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT_SECONDS)
         while True:
+            headers["Idempotency-Key"] = key
             with suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
                 async with self._session.post(
                     url, json=body, headers=headers, timeout=timeout
@@ -273,7 +292,9 @@ class Campaign:
                     told: dict[str, Any] = await answer.json()
                     if answer.status < 300:
                         return told
-                    if answer.status < 500 and told.get("code") != "idempotency_in_flight":
+                    if told.get("code") in again:
+                        key = str(uuid.uuid4())
+                    elif answer.status < 500 and told.get("code") != "idempotency_in_flight":
                         raise AssertionError(f"{path}: {told}")
             await asyncio.sleep(0.5)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.faults.campaign import Run
+from tests.faults.checks.losses import lost_acknowledgements
 from tests.faults.history import History, Outcome
 
 
@@ -30,6 +31,8 @@ def as_dict(run: Run) -> dict[str, Any]:
             "by_kind": dict(Counter(str(fault.kind) for fault in run.planned)),
             "plan": [str(fault) for fault in run.planned],
         },
+        "store_losses": len(run.snapshot.log.flushes),
+        "lost_acknowledgements": lost_acknowledgements(run.history, run.snapshot),
         "points": None
         if run.walk is None
         else {
@@ -61,6 +64,11 @@ def lines(run: Run) -> Iterator[str]:
     kinds = ", ".join(f"{count} {kind}" for kind, count in told["faults"]["by_kind"].items())
     missed = told["faults"]["missed"]
     yield f"faults: {kinds}" + (f"; {missed} found nobody to hit" if missed else "")
+    if told["store_losses"]:
+        yield (
+            f"the store lost everything {told['store_losses']} times, and with it "
+            f"{told['lost_acknowledgements']} accepted purchases that nobody had read"
+        )
     if points := told["points"]:
         yield (
             f"fail points: {points['sites']} sites, {points['struck']} points struck, "

@@ -106,8 +106,8 @@ class World:
 
     def sell(self, n: int, key: str = "k", quantity: int = 1, *, told: bool = True) -> Order:
         """Buyer ``n`` buys: an answer (or none), a transaction, an order."""
-        order_id = str(UUID(int=(len(self.orders) + 1) << 80 | 0x7000_8000 << 32 | n))
-        intent = (1000 + len(self.orders), 0)
+        order_id = str(UUID(int=(len(self.end.log.entries) + 1) << 80 | 0x7000_8000 << 32 | n))
+        intent = (1000 + len(self.end.log.entries), 0)
         at = self._step()
         self._move(at, buyer(n), quantity)
         log = self.end.log

@@ -67,7 +67,8 @@ class StoreLog(msgspec.Struct):
     """Everything that the log tells. Times are positions; a sale's SKU is ``shard/sale/sku``.
 
     ``stock``: units still to be had, step by step. ``holdings``: by ``shard/sale/buyer/sku``.
-    ``holds``: by order id. ``entries`` in the order of the log; ``removed``: intents that were
+    ``holds``: by order id, of the
+    present generation. ``entries`` in the order of the log; ``removed``: intents that were
     trimmed or deleted, with the position. ``unbalanced``: transactions that moved units otherwise
     than they may. ``flushes``: positions at which everything was thrown away.
     """
@@ -134,6 +135,7 @@ class _Replay:
         self.log = StoreLog()
         self._stock: dict[str, int] = {}
         self._sold: dict[str, int] = {}
+        self._root_of: dict[str, str] = {}
         self._streams: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
 
     def apply(self, commands: Sequence[Command]) -> None:
@@ -169,6 +171,7 @@ class _Replay:
                 order_id = str(UUID(bytes=record[2:8] + token))
                 step = HoldStep(self.log.length, order_id, record[:1] == b"A", record[1])
                 self.log.holds.setdefault(order_id, []).append(step)
+                self._root_of[order_id] = root
 
     def _units(self, name: bytes, root: str, kind: bytes, fields: Command) -> None:
         units = self._stock if kind == b"stock" else self._sold
@@ -249,12 +252,24 @@ class _Replay:
         if units is not None:
             for item in [each for each in units if each.startswith(root)]:
                 del units[item]
-        elif match[3] == b"buyers":
+        elif match[3] == b"tokens":
+            self._forget_holds(f"{match[1].decode()}/{match[2].decode()}")
+        else:
             for holding in [each for each in self.log.holdings if each.startswith(root)]:
                 self.log.holdings[holding].append(Step(self.log.length, 0))
 
+    def _forget_holds(self, root: str) -> None:
+        """A generation that is filled anew begins with whatever PostgreSQL says."""
+        for order_id in [each for each, its in self._root_of.items() if its == root]:
+            del self._root_of[order_id]
+            del self.log.holds[order_id]
+
     def _flush(self) -> None:
         self.log.flushes.append(self.log.length)
+        self._root_of.clear()
+        self.log.holds.clear()
+        for steps in self.log.holdings.values():
+            steps.append(Step(self.log.length, 0))
         self._stock.clear()
         self._sold.clear()
         self._streams.clear()

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from tests.faults.checks import CHECKS, judge
+from tests.faults.checks.losses import lost_acknowledgements
 from tests.faults.history import Call, Outcome
 from tests.faults.small_world import PRICE, SALE, SKU, STOCK, World, buyer
 from tests.faults.snapshot import (
@@ -230,6 +231,12 @@ def an_unread_entry_was_trimmed(world: World) -> None:
     world.end.log.removed.append((9, 0, (7, 0)))
 
 
+@planted("streams.each_intent_is_applied_once")
+def an_entry_is_missing_that_was_accepted_after_the_loss(world: World) -> None:
+    world.end.log.flushes.append(2)
+    del world.orders[LAST]
+
+
 # -- lives
 
 
@@ -440,3 +447,17 @@ def test_a_call_that_spans_the_moment_is_given_the_benefit_of_it() -> None:
         msgspec.structs.replace(sold.asked, at=refused.asked_at + 0.1), sold.answered
     )
     assert told(world) == {}
+
+
+def test_what_went_down_with_the_store_is_counted_and_no_violation() -> None:
+    world = World(units=2)
+    world.sell(1)
+    lost = world.sell(2)
+    world.end.log.flushes.append(world.end.log.length + 1)
+    world.orders.remove(lost)
+    world.end.items[0].committed = world.end.front[0].sold = 1
+    world.end.front[0].stock = 1
+    world.end.log.holds.clear()
+    world.sell(3, key="again")
+    assert told(world) == {}
+    assert lost_acknowledgements(world.history, world.end) == 1

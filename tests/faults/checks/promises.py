@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+from tests.faults.checks.losses import lost_orders
 from tests.faults.history import History, Outcome, accepted
 from tests.faults.snapshot import Snapshot
 from tests.faults.store_log import HoldStep
@@ -18,12 +19,13 @@ def each_acceptance_is_one_order(history: History, end: Snapshot) -> Iterator[st
     """Every 202 is one order with what it said, or one dead letter that still holds its units."""
     orders = {order.order_id: order for order in end.orders}
     letters = {letter.order_id for letter in end.dead_letters if letter.order_id}
+    lost = lost_orders(end)
     for attempts in history.purchases().values():
         for call in accepted(attempts)[:1]:
             order_id = str(call.body.get("order_id"))
             order = orders.get(order_id)
             if order is None:
-                if order_id not in letters:
+                if order_id not in letters and order_id not in lost:
                     yield f"{call}: its order {order_id} is nowhere"
                 continue
             body = call.body
@@ -58,11 +60,12 @@ def a_refusal_is_no_order(history: History, end: Snapshot) -> Iterator[str]:
             )
 
 
-def retries_agree(history: History, _: Snapshot) -> Iterator[str]:
+def retries_agree(history: History, end: Snapshot) -> Iterator[str]:
     """All acceptances of a key say the same; after one, no later attempt is refused."""
+    lost = lost_orders(end)
     for attempts in history.purchases().values():
         answers = accepted(attempts)
-        if not answers:
+        if not answers or any(str(call.body.get("order_id")) in lost for call in answers):
             continue
         first = min(answers, key=lambda call: call.answered_at)
         for call in answers:
@@ -91,12 +94,15 @@ def nobody_has_what_nobody_asked_for(history: History, end: Snapshot) -> Iterato
             yield f"order {order.order_id} of {order.buyer_id}: nobody asked for it"
 
 
-def what_was_sold_is_visible(history: History, _: Snapshot) -> Iterator[str]:
+def what_was_sold_is_visible(history: History, end: Snapshot) -> Iterator[str]:
     """After a 202 its buyer can read the order: never "there is no such order"."""
+    lost = lost_orders(end)
     told: dict[str, float] = {}
     for attempts in history.purchases().values():
         for call in accepted(attempts):
             order_id = str(call.body.get("order_id"))
+            if order_id in lost:
+                continue
             told[order_id] = min(told.get(order_id, call.answered_at), call.answered_at)
     for call in history.of("look"):
         since = told.get(call.asked.subject)

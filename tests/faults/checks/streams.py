@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
+from tests.faults.checks.losses import lost_orders
 from tests.faults.history import History
 from tests.faults.snapshot import Snapshot
 
@@ -14,9 +15,10 @@ Intent = tuple[int, tuple[int, int]]
 def each_intent_is_applied_once(_: History, end: Snapshot) -> Iterator[str]:
     """Every entry that was ever added is one order or one dead letter, and nothing else is."""
     applied = _applied(end)
+    lost = lost_orders(end)
     added = {(entry.shard, entry.intent): entry for entry in end.log.entries}
     for intent, entry in added.items():
-        if applied[intent] != 1:
+        if applied[intent] != 1 and entry.order_id not in lost:
             yield (
                 f"entry {_shown(intent)}, order {entry.order_id}, was applied "
                 f"{applied[intent]} times"

@@ -1,0 +1,33 @@
+"""What went down with a store that lost its data: known to the entry, and judged as lost."""
+
+from __future__ import annotations
+
+from tests.faults.history import History, accepted
+from tests.faults.snapshot import Snapshot
+
+
+def lost_orders(end: Snapshot) -> frozenset[str]:
+    """Orders whose only copy was in the store when everything in it was thrown away.
+
+    Exactly those of the log's entries that stood before a loss and that PostgreSQL has neither as
+    an order nor as a dead letter. Whoever calls an entry lost without a loss is wrong.
+    """
+    last = max(end.log.flushes, default=0)
+    if not last:
+        return frozenset()
+    applied = {(order.shard, order.intent) for order in end.orders}
+    applied |= {(letter.shard, letter.intent) for letter in end.dead_letters}
+    return frozenset(
+        entry.order_id
+        for entry in end.log.entries
+        if entry.position < last and (entry.shard, entry.intent) not in applied
+    )
+
+
+def lost_acknowledgements(history: History, end: Snapshot) -> int:
+    """How many purchases were told of an order that is lost."""
+    lost = lost_orders(end)
+    return sum(
+        any(str(call.body.get("order_id")) in lost for call in accepted(attempts))
+        for attempts in history.purchases().values()
+    )
