@@ -142,10 +142,12 @@ class Campaign:
         self.walk = self._planned_walk()
         self.breaker = Breaker(system, file, session)
         planted = BUGS[options.shape.bug].blows if options.shape.bug else ()
-        self.faults = blows(planted, options.seconds) or plan(
+        # Those who pay late are still about when the last errand has begun: so are the faults.
+        seconds = options.seconds + options.window_seconds
+        self.faults = blows(planted, seconds) or plan(
             options.seed,
             options.faults,
-            options.seconds,
+            seconds,
             system.targets,
             sorted(system.links),
             longest_seconds=options.longest_seconds,
