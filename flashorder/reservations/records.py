@@ -48,7 +48,7 @@ class Purchase(msgspec.Struct, frozen=True, gc=False):
     quantity: int
     address_id: bytes = b""
 
-    def arguments(self) -> tuple[bytes, str]:
+    def arguments(self) -> tuple[bytes | str, ...]:
         """The purchase's stride of ARGV in lua/reserve.lua: few, for each costs both sides."""
         return (
             self.prefix + self.token + self.buyer_id + self.fingerprint + self.address_id,
