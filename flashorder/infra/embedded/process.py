@@ -16,7 +16,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from flashorder.infra.embedded.errors import ServerStartFailed
@@ -33,6 +33,7 @@ class ServerCommand:
 
     ``folder`` is the working directory, and the mark by which a leftover is found again.
     ``way_out`` is what a person is told below the server's last words when it does not start.
+    ``environment`` holds defaults: what ours says of the same variable goes before.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ServerCommand:
     run_as: RunAs = RunAs.SELF
     pid_file: Path | None = None
     way_out: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class ServerProcess:
@@ -71,7 +73,7 @@ class ServerProcess:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env=server_environment(os.environ),
+                env={**command.environment, **server_environment(os.environ)},
             )
         return cls(command, process)
 

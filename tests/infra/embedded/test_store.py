@@ -46,6 +46,26 @@ async def test_it_promises_what_the_design_asks_of_a_store(folder: DataFolder) -
         assert await client.config_get(*wanted) == wanted
 
 
+async def test_its_allocator_keeps_what_a_batch_frees_unless_told_otherwise(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    assert "glibc.malloc.tcache_count=4096" in await tunables(folder)
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.tcache_count=7")
+    assert await tunables(folder) == "glibc.malloc.tcache_count=7"
+
+
+async def tunables(folder: DataFolder) -> str:
+    async with EmbeddedStore(folder) as store:
+        assert store.pid is not None
+        return environment_of(store.pid)["GLIBC_TUNABLES"]
+
+
+def environment_of(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    return dict(line.split("=", 1) for line in lines if line)
+
+
 async def test_both_addresses_lead_to_it_and_both_want_the_password(folder: DataFolder) -> None:
     async with EmbeddedStore(folder) as store:
         await put(store.socket_url, "taken")
