@@ -13,7 +13,7 @@ from flashorder.infra.redis.connection import store_failures
 from flashorder.infra.redis.keys import intents, sale_keys
 from flashorder.infra.redis.scripts import load_script
 
-LEASE_MS: Final = 60
+LEASE_MS: Final = 80
 NOTHING: Final = -1
 """Says that a worker knows no token: it is told how things stand, and lent nothing."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+import structlog
 from redis.asyncio import Redis
 
 from flashorder.infra.redis.connection import store_failures
@@ -23,6 +25,8 @@ from flashorder.reservations.ports import AcceptedPurchase
 from flashorder.reservations.records import Purchase, PurchaseRecord, ReserveCode, Verdict
 from flashorder.reservations.sold_out import SoldOut
 from flashorder.sales.front import FrontSale
+
+log = structlog.get_logger(__name__)
 
 BUILT_ANEW: Final = frozenset({ReserveCode.STALE_GENERATION, ReserveCode.STOCK_MISSING})
 """Verdicts that tell of the worker's view of the sale, and nothing of the purchase."""
@@ -69,6 +73,8 @@ class Reservations:
         self._admission = admission
         self._sold_out = sold_out
         self._secret = secret
+        self._loop = asyncio.get_running_loop()
+        self._refused: list[Settle] = []
 
     async def find_sale(self, sale_id: uuid.UUID) -> FrontSale:
         """The sale; one that was opened a moment ago is asked for before it is denied."""
@@ -114,9 +120,24 @@ class Reservations:
         self._admission.check()
         shard = shard_of(purchase.buyer_id, len(self._batchers))
         if self._sold_out.refuses(shard, purchase):
-            settle(_NOTHING_LEFT)
+            if not self._refused:
+                self._loop.call_soon(self._tell_refused)
+            self._refused.append(settle)
         else:
             self._batchers[shard].put(purchase, settle)
+
+    def _tell_refused(self) -> None:
+        """Those of one turn of the loop together, after all of its reading.
+
+        Written one by one in between, each answer wakes a client that has just gone to sleep, which
+        costs a third of the call.
+        """
+        refused, self._refused = self._refused, []
+        for settle in refused:
+            try:
+                settle(_NOTHING_LEFT)
+            except Exception:  # one shopper's answer must not cost the others theirs
+                log.exception("purchase_not_settled")
 
     async def buy(self, purchase: Purchase) -> Verdict:
         """``put``, awaited. Raises ``Overloaded``, ``StoreUnavailable``."""
@@ -130,7 +151,11 @@ class Reservations:
         """Act on what a refusal tells of the sale, for those who come next."""
         if verdict.code in BUILT_ANEW:
             self._directory.refresh_soon()
-        elif verdict.code is ReserveCode.SOLD_OUT and verdict.detail == 0:
+        elif (
+            verdict.code is ReserveCode.SOLD_OUT
+            and verdict.detail == 0
+            and verdict is not _NOTHING_LEFT
+        ):
             self._sold_out.heard(shard_of(purchase.buyer_id, len(self._batchers)), purchase)
 
     async def find(self, order_id: uuid.UUID, buyer_id: uuid.UUID) -> AcceptedPurchase | None:

@@ -140,3 +140,25 @@ async def test_what_is_sold_out_is_refused_without_the_store(shop: Shop) -> None
                     break
         assert (await shop.buy(buyer, "mine"))[1] is ReserveCode.REPLAYED
         assert (await shop.buy(buyer, "late", quantity=4))[1] is ReserveCode.LIMIT_REACHED
+
+
+async def test_an_answer_that_fails_does_not_cost_others_theirs(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SoldOut, "refuses", lambda *_: True)
+    told: list[object] = []
+    both = asyncio.Event()
+
+    def settle(outcome: object) -> None:
+        told.append(outcome)
+        if len(told) == 2:
+            both.set()
+        raise ConnectionResetError
+
+    for buyer in (new_id(), new_id()):
+        purchase = shop.reservations.purchase(shop.sale, buyer.bytes, "k", "85123A", 1)
+        shop.reservations.put(purchase, settle)
+    assert not told  # together, after the turn that they came in
+    async with asyncio.timeout(10):
+        await both.wait()
+    assert [verdict.code for verdict in told] == [ReserveCode.SOLD_OUT] * 2

@@ -12,13 +12,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import structlog
 
 import flashorder
 from flashorder.infra.http.endpoint import Call, Endpoint, Reply
 from flashorder.infra.http.operations import Readiness
-from flashorder.infra.http.problems import STATUS_OF, RefusalLog, failure_answer, status_of
+from flashorder.infra.http.problems import (
+    STATUS_OF,
+    Problem,
+    RefusalLog,
+    failure_answer,
+    problem_answer,
+    status_of,
+)
 from flashorder.kernel import errors
 from flashorder.kernel.errors import FieldError, FlashorderError
 from tests.infra.http.serving import make_settings, served
@@ -317,3 +325,14 @@ def test_no_detail_shows_what_only_we_call_so() -> None:
     assert len(details) > 50
     assert [each for each in details if _CODE.search(each[1])] == []
     assert [each for each in docstrings if _NAME.search(each[1])] == []
+
+
+@pytest.mark.parametrize("fields", [(), (FieldError("/a", "b", 'a "quoted" one'),)])
+def test_a_problem_put_together_is_what_an_encoder_would_write(
+    fields: tuple[FieldError, ...],
+) -> None:
+    answer = problem_answer(422, "no_good", "it\\s \u00fc", instance='/v1/"x"', fields=fields)
+    problem = msgspec.json.decode(answer.content, type=Problem)
+    assert answer.content == msgspec.json.encode(problem)
+    assert (problem.instance, problem.errors) == ('/v1/"x"', list(fields))
+    assert len(problem.trace_id) == 32
