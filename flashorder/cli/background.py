@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from flashorder.cli.output import print_json
 from flashorder.cli.running import role_settings
+from flashorder.infra.collection import rest_the_collector
 from flashorder.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ async def _until_signalled(build: Build, settings: Settings, announce: Callable[
         if settings.metrics_port:
             served = metrics_server(role.metrics, settings.host, settings.metrics_port)
             await stack.enter_async_context(served)
+        rest_the_collector()
         announce()
         await role.run(stopping)
 
