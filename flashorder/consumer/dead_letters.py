@@ -57,7 +57,7 @@ class DeadLetters:
                 # First, so that the placing no longer passes over the entry as put aside.
                 row = await self._close(connection, dead_letter_id, "retried", operator_id)
                 entry_id = f"{row['intent_ms']}-{row['intent_seq']}".encode()
-                intent = decode(Entry(entry_id, decode_fields(row["fields"])))
+                intent = decode(Entry.of(entry_id, decode_fields(row["fields"])))
                 await place_intents(connection, row["shard"], [intent])
         except (BadEntry, *REFUSALS) as error:
             why = str(error).replace("\0", "\\0")[:ERROR_CHARACTERS_MAX]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from asyncpg.pgproto.pgproto import UUID  # a uuid.UUID, made and sent ten times faster
 
 from flashorder.kernel.errors import FlashorderError
 from flashorder.kernel.identifiers import FINGERPRINT_BYTES, order_number
@@ -17,6 +20,21 @@ UNIX_MS_MAX = 253_402_300_799_999  # the end of the year 9999, as far as a times
 GENERATION_MAX = 2**31 - 1
 ENTRY_NUMBER_MAX = 2**63 - 1  # the store counts to 2^64, a bigint does not
 
+NAMES = (
+    b"order_id",
+    b"buyer_id",
+    b"sale_id",
+    b"sku",
+    b"quantity",
+    b"unit_price",
+    b"address_id",
+    b"fingerprint",
+    b"accepted_ms",
+    b"due_ms",
+    b"generation",
+)
+"""The fields, in the order in which lua/reserve.lua writes them."""
+
 Fields = Mapping[bytes, bytes]
 
 
@@ -26,12 +44,21 @@ class BadEntry(FlashorderError):
     default_code = "bad_entry"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An entry as it was read; ``entry_id`` is ``<ms>-<seq>``."""
+class Entry(NamedTuple):
+    """An entry as it was read: ``<ms>-<seq>``, and names and values in turn."""
 
     entry_id: bytes
-    fields: Fields
+    pairs: Sequence[bytes]
+
+    @classmethod
+    def of(cls, entry_id: bytes, fields: Fields) -> Entry:
+        """The entry of ``fields``."""
+        return cls(entry_id, list(itertools.chain.from_iterable(fields.items())))
+
+    @property
+    def fields(self) -> Fields:
+        """Values by name."""
+        return dict(zip(self.pairs[::2], self.pairs[1::2], strict=True))
 
     @property
     def intent(self) -> tuple[int, int]:
@@ -59,6 +86,10 @@ class Intent(NamedTuple):
     due_ms: int
     intent_ms: int
     intent_seq: int
+
+
+Columns = list[list[Any]]
+"""Intents by column: for each field of ``Intent`` its values, all of the same length."""
 
 
 class Claim(NamedTuple):
@@ -115,6 +146,79 @@ def decode(entry: Entry) -> Intent:
     if not _holds(intent, generation):
         raise BadEntry(_what_is_out_of_bounds(intent, generation))
     return intent
+
+
+def columns_of(intents: Iterable[Intent]) -> Columns:
+    """``intents`` by column."""
+    return [list(column) for column in zip(*intents, strict=True)]
+
+
+def decode_all(entries: Sequence[Entry]) -> Columns:
+    """What ``columns_of`` makes of every ``decode``, at a third of the cost: the common case.
+
+    ``BadEntry`` where one of them keeps the contract in another way than lua/reserve.lua does, or
+    not at all; ``decode`` tells which.
+    """
+    width = 2 * len(NAMES)
+    if any(len(entry.pairs) != width for entry in entries):
+        raise BadEntry("an entry has other fields")
+    flat = list(itertools.chain.from_iterable(entry.pairs for entry in entries))
+    values = {}
+    for at, name in enumerate(NAMES):
+        if flat[2 * at :: width].count(name) != len(entries):
+            raise BadEntry("an entry has other fields")
+        values[name] = flat[2 * at + 1 :: width]
+    try:
+        ids = list(map(int, b"-".join([entry.entry_id for entry in entries]).split(b"-")))
+        columns: Columns = [
+            list(map(UUID, values[b"order_id"])),
+            list(map(order_number, values[b"order_id"])),
+            list(map(UUID, values[b"buyer_id"])),
+            _each_once(UUID, values[b"sale_id"]),
+            _each_once(bytes.decode, values[b"sku"]),
+            _each_once(int, values[b"quantity"]),
+            _each_once(int, values[b"unit_price"]),
+            [UUID(value) if value else None for value in values[b"address_id"]],
+            values[b"fingerprint"],
+            _each_once(int, values[b"accepted_ms"]),
+            _each_once(int, values[b"due_ms"]),
+            ids[::2],
+            ids[1::2],
+        ]
+        generations = set(map(int, set(values[b"generation"])))
+    except ValueError as error:
+        raise BadEntry(str(error)) from None
+    if not _all_hold(columns, generations):
+        raise BadEntry("an entry is out of bounds")
+    return columns
+
+
+def _each_once(read: Callable[[bytes], Any], values: Sequence[bytes]) -> list[Any]:
+    """``read`` of each value, called once for those that are the same."""
+    known = {value: read(value) for value in set(values)}
+    return [known[value] for value in values]
+
+
+def _all_hold(columns: Columns, generations: set[int]) -> bool:
+    """``_holds`` of every row."""
+    (*_, skus, quantities, prices, _, fingerprints, accepted, due, ms, seq) = columns
+    return (
+        all(map(_is_sku, set(skus)))
+        and set(map(len, fingerprints)) == {FINGERPRINT_BYTES}
+        and min(quantities) >= 1
+        and max(quantities) <= QUANTITY_MAX
+        and min(prices) >= 0
+        and max(map(operator.mul, quantities, prices)) <= AMOUNT_MAX
+        and min(accepted) >= 1
+        and all(map(operator.le, accepted, due))
+        and max(due) <= UNIX_MS_MAX
+        and min(generations) >= 1
+        and max(generations) <= GENERATION_MAX
+        and min(ms) >= 0
+        and max(ms) <= ENTRY_NUMBER_MAX
+        and min(seq) >= 0
+        and max(seq) <= ENTRY_NUMBER_MAX
+    )
 
 
 def _holds(intent: Intent, generation: int) -> bool:

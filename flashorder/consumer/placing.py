@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 import structlog
 
-from flashorder.consumer.entry import BadEntry, Entry, Intent, claim_of, decode
+from flashorder.consumer.entry import (
+    BadEntry,
+    Columns,
+    Entry,
+    Intent,
+    claim_of,
+    columns_of,
+    decode,
+    decode_all,
+)
 from flashorder.infra.postgres.pool import Connection, Pool, transaction
 from flashorder.infra.postgres.sql import load_sql
 from flashorder.inventory.reconciliation.stream import as_bigint
@@ -21,6 +30,9 @@ from flashorder.orders.store import UnitsRefused, raise_committed
 log = structlog.get_logger(__name__)
 
 SQL = load_sql("flashorder.consumer")
+# What was never placed needs no look for conflicts, which would cost a fifth more (four more
+# descents of indexes a row, and a tentative row that is confirmed): it fails if there is one.
+PLACE_FIRST = SQL["place_orders"].replace("ON CONFLICT DO NOTHING", "")
 ERROR_CHARACTERS_MAX = 500
 
 
@@ -54,43 +66,46 @@ class Placing:
         self._pool = pool
         self._shard = shard
 
-    async def place(self, entries: Sequence[Entry]) -> Placed:
+    async def place(self, entries: Sequence[Entry], *, delivered_before: bool = False) -> Placed:
         """Apply every entry, or put it aside; all of it is committed on return.
 
-        Raises what is not the entries' fault (``DatabaseUnavailable``, a deadlock, a full disk);
-        some of the batch may be applied then, and all of it may be placed again.
+        Entries that were ``delivered_before`` may be orders already; of the others that is not
+        expected, and costs a second try where it is so. Raises what is not the entries' fault
+        (``DatabaseUnavailable``, a deadlock, a full disk); some of the batch may be applied then,
+        and all of it may be placed again.
         """
-        intents: list[Intent] = []
-        by_intent: dict[tuple[int, int], Entry] = {}
+        if not entries:
+            return Placed(0, 0)
         aside: list[tuple[Entry, str]] = []
-        for entry in entries:
-            try:
-                intent = decode(entry)
-            except BadEntry as error:
-                aside.append((entry, error.detail))
-            else:
-                intents.append(intent)
-                by_intent[intent.intent_ms, intent.intent_seq] = entry
-        orders, refused = await self._place_or_halve(intents)
-        for intent, why in refused:
-            aside.append((by_intent[intent.intent_ms, intent.intent_seq], why))
+        try:
+            columns = decode_all(entries)
+        except BadEntry:
+            entries, columns, aside = _sift(entries)
+        orders, refused = await self._place_or_halve(columns, delivered_before)
+        aside += [(entries[at], why) for at, why in refused]
         return Placed(orders, await self._put_aside(aside) if aside else 0)
 
     async def _place_or_halve(
-        self, intents: Sequence[Intent]
-    ) -> tuple[int, list[tuple[Intent, str]]]:
-        """Orders made, and the intents that were refused when tried alone, with the reason."""
+        self, columns: Columns, perhaps_placed: bool
+    ) -> tuple[int, list[tuple[int, str]]]:
+        """Orders made, and which rows were refused when tried alone, with the reason."""
         orders = 0
-        refused: list[tuple[Intent, str]] = []
-        parts = [intents] if intents else []
+        refused: list[tuple[int, str]] = []
+        parts = [range(len(columns[0]))] if columns else []
         while parts:
             part = parts.pop()
+            rows = [column[part.start : part.stop] for column in columns]
             try:
                 async with transaction(self._pool) as connection:
-                    orders += await place_intents(connection, self._shard, part)
+                    orders += await place_columns(
+                        connection, self._shard, rows, perhaps_placed=perhaps_placed
+                    )
             except REFUSALS as error:
-                if len(part) == 1:
-                    refused.append((part[0], str(error)))
+                if isinstance(error, asyncpg.UniqueViolationError) and not perhaps_placed:
+                    perhaps_placed = True
+                    parts.append(part)
+                elif len(part) == 1:
+                    refused.append((part.start, str(error)))
                 else:
                     half = len(part) // 2
                     parts += [part[half:], part[:half]]  # the earlier half is tried first
@@ -119,7 +134,7 @@ class Placing:
         try:
             return await self._keep([self._row(entry, why)])
         except REFUSALS as error:
-            bare = Entry(entry.entry_id, {})
+            bare = Entry(entry.entry_id, ())
             log.error("entry_kept_bare", entry=entry.entry_id.decode(), fields=repr(entry.fields))
             return await self._keep([self._row(bare, f"{why}; not even kept: {error}")])
 
@@ -134,37 +149,63 @@ class Placing:
         )
 
 
-async def place_intents(connection: Connection, shard: int, intents: Sequence[Intent]) -> int:
-    """Make orders of ``intents`` in the transaction that is open; returns how many are new.
+async def place_intents(connection: Connection, shard: int, intents: Iterable[Intent]) -> int:
+    """``place_columns`` of ``intents``, which may be orders already."""
+    return await place_columns(connection, shard, columns_of(intents))
 
-    Raises one of ``REFUSALS`` when the batch as a whole cannot be, whichever entry it is.
+
+async def place_columns(
+    connection: Connection, shard: int, columns: Columns, *, perhaps_placed: bool = True
+) -> int:
+    """Make orders of intents in the transaction that is open; returns how many are new.
+
+    Raises one of ``REFUSALS`` when the batch as a whole cannot be, whichever entry it is; without
+    ``perhaps_placed`` an order that is there already is one of them.
     """
-    columns = [list(column) for column in zip(*intents, strict=True)]
+    statement = SQL["place_orders"] if perhaps_placed else PLACE_FIRST
     await connection.execute(SQL["lock_to_place"], shard)
-    placed = await connection.fetch(SQL["place_orders"], *columns, shard)
+    placed = await connection.fetch(statement, *columns, shard)
     orders = sum(row["orders"] for row in placed)
-    if orders < len(intents):
-        await _explain_missing(connection, shard, intents)
+    if orders < len(columns[0]):
+        await _explain_missing(connection, shard, columns)
     await raise_committed(
         connection, {(row["sale_id"], row["sku"]): row["quantity"] for row in placed}
     )
     return int(orders)
 
 
-async def _explain_missing(connection: Connection, shard: int, intents: Sequence[Intent]) -> None:
+async def _explain_missing(connection: Connection, shard: int, columns: Columns) -> None:
     """Every entry that made no order must have made it before, or been put aside."""
+    of = dict(zip(Intent._fields, columns, strict=True))
     strangers = await connection.fetch(
         SQL["unexplained"],
-        [intent.order_id for intent in intents],
-        [intent.buyer_id for intent in intents],
-        [intent.sale_id for intent in intents],
-        [intent.fingerprint for intent in intents],
-        [intent.intent_ms for intent in intents],
-        [intent.intent_seq for intent in intents],
+        of["order_id"],
+        of["buyer_id"],
+        of["sale_id"],
+        of["fingerprint"],
+        of["intent_ms"],
+        of["intent_seq"],
         shard,
     )
     if strangers:
         raise EntryRefused(f"another order has the place of {strangers[0]['order_id']}")
+
+
+def _sift(
+    entries: Sequence[Entry],
+) -> tuple[list[Entry], Columns, list[tuple[Entry, str]]]:
+    """The entries that can be read, what they say, and those that cannot with the reason."""
+    good: list[Entry] = []
+    intents: list[Intent] = []
+    bad: list[tuple[Entry, str]] = []
+    for entry in entries:
+        try:
+            intents.append(decode(entry))
+        except BadEntry as error:
+            bad.append((entry, error.detail))
+        else:
+            good.append(entry)
+    return good, columns_of(intents), bad
 
 
 def encode_fields(fields: Any) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -29,6 +29,10 @@ class IntentStream:
         self.shard = shard
         self.key = keys.intents(shard)
         self._redis = redis
+        # The same connections, but entries as they come: a dictionary each would cost as much as
+        # all the rest of reading them.
+        self._reader = Redis(connection_pool=redis.connection_pool)
+        self._reader.set_response_callback("XREADGROUP", _as_it_came)
         self._consumer = consumer
         self._entries_max = entries_max
         self._to_ack: list[bytes] = []
@@ -77,7 +81,7 @@ class IntentStream:
                 count=self._entries_max,
             )
         self._claim_from = reply[0]
-        return [Entry(entry_id, fields or {}) for entry_id, fields in reply[1] if entry_id]
+        return [Entry.of(entry_id, fields or {}) for entry_id, fields in reply[1] if entry_id]
 
     def ack_with_next(self, entries: Iterable[Entry]) -> None:
         """Remember to acknowledge ``entries``; only for what PostgreSQL has committed."""
@@ -85,10 +89,10 @@ class IntentStream:
 
     async def flush_acks(self) -> None:
         """Send what is to be acknowledged."""
-        if self._to_ack:
+        if acks := tuple(self._to_ack):
             with store_failures():
-                await self._redis.xack(self.key, GROUP, *self._to_ack)
-            self._to_ack.clear()
+                await self._redis.xack(self.key, GROUP, *acks)
+            self._acknowledged(acks)
 
     async def trim(self) -> int:
         """Drop what every group has read and acknowledged; returns how many entries that were.
@@ -141,11 +145,12 @@ class IntentStream:
             )
 
     async def _read(self, start: str, block_ms: int | None) -> list[Entry]:
+        acks = tuple(self._to_ack)
         with store_failures():
             # Not a MULTI: a read that waits would not wait inside of one.
-            async with self._redis.pipeline(transaction=False) as pipe:
-                if self._to_ack:
-                    pipe.xack(self.key, GROUP, *self._to_ack)
+            async with self._reader.pipeline(transaction=False) as pipe:
+                if acks:
+                    pipe.xack(self.key, GROUP, *acks)
                 pipe.xreadgroup(
                     GROUP,
                     self._consumer,
@@ -154,8 +159,12 @@ class IntentStream:
                     block=block_ms,
                 )
                 replies = await pipe.execute()
-        self._to_ack.clear()
+        self._acknowledged(acks)
         return _entries(replies[-1])
+
+    def _acknowledged(self, acks: Sequence[bytes]) -> None:
+        """``acks`` were sent; what has been committed since then stands behind them and was not."""
+        del self._to_ack[: len(acks)]
 
     async def _groups(self) -> list[dict[str, Any]]:
         try:
@@ -180,14 +189,13 @@ def _parse_id(entry_id: bytes) -> tuple[int, int]:
     return int(milliseconds), int(sequence)
 
 
-def _entries(reply: Any) -> list[Entry]:
-    """The entries of an XREADGROUP of one stream.
+def _as_it_came(response: Any, **_: Any) -> Any:
+    return response
 
-    The client's shape differs by protocol: a mapping to the entries, or to a list that holds them.
-    """
+
+def _entries(reply: Any) -> list[Entry]:
+    """The entries of an XREADGROUP of one stream: by protocol 3 a mapping, by 2 a list of pairs."""
     if not reply:
         return []
     entries = next(iter(reply.values())) if isinstance(reply, dict) else reply[0][1]
-    if entries and isinstance(entries[0], list):
-        entries = entries[0]
-    return [Entry(entry_id, fields or {}) for entry_id, fields in entries]
+    return [Entry(entry_id, pairs or ()) for entry_id, pairs in entries]

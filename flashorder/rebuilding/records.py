@@ -35,7 +35,7 @@ def purchase_of_dead_letter(row: asyncpg.Record) -> RestoredPurchase | None:
     """A row of sql/dead_letters_of_sale.sql; None of an entry that nobody can read."""
     entry_id = f"{row['intent_ms']}-{row['intent_seq']}".encode()
     try:
-        intent = decode(Entry(entry_id, decode_fields(row["fields"])))
+        intent = decode(Entry.of(entry_id, decode_fields(row["fields"])))
     except BadEntry:
         return None
     return _purchase(

@@ -28,20 +28,20 @@ GOOD = {
 
 
 def test_a_good_entry() -> None:
-    intent = decode(Entry(b"1700000000001-7", GOOD))
+    intent = decode(Entry.of(b"1700000000001-7", GOOD))
     assert (intent.order_id, intent.buyer_id) == (
         uuid.UUID(bytes=b"o" * 16),
         uuid.UUID(bytes=b"b" * 16),
     )
     assert (intent.quantity, intent.unit_price_amount, intent.address_id) == (2, 1999, None)
     assert (intent.intent_ms, intent.intent_seq) == (1700000000001, 7)
-    assert decode(Entry(b"1-0", GOOD | {b"address_id": b"a" * 16})).address_id is not None
+    assert decode(Entry.of(b"1-0", GOOD | {b"address_id": b"a" * 16})).address_id is not None
 
 
 @pytest.mark.parametrize("name", sorted(GOOD))
 def test_every_field_is_needed(name: bytes) -> None:
     with pytest.raises(BadEntry):
-        decode(Entry(b"1-0", {key: value for key, value in GOOD.items() if key != name}))
+        decode(Entry.of(b"1-0", {key: value for key, value in GOOD.items() if key != name}))
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_every_field_is_needed(name: bytes) -> None:
 )
 def test_what_the_database_could_not_hold_is_refused(name: bytes, value: bytes) -> None:
     with pytest.raises(BadEntry):
-        decode(Entry(b"1-0", GOOD | {name: value}))
+        decode(Entry.of(b"1-0", GOOD | {name: value}))
 
 
 @given(st.dictionaries(st.sampled_from(sorted(GOOD)), st.binary(max_size=40)))
@@ -77,7 +77,7 @@ def test_any_bytes_are_read_or_refused_and_kept_as_they_were(wrong: dict[bytes, 
     fields = GOOD | wrong
     assert decode_fields(encode_fields(fields)) == fields
     with suppress(BadEntry):  # and nothing else
-        decode(Entry(b"1-0", fields))
+        decode(Entry.of(b"1-0", fields))
 
 
 @given(st.dictionaries(st.sampled_from(sorted(GOOD)), st.binary(max_size=40)))
