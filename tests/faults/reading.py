@@ -136,6 +136,7 @@ async def read_snapshot(
                 streams=await read_streams(redis, shards),
                 overdue=await read_overdue(connection),
                 shards=shards,
+                idempotency_secret=system.settings.derived_key("idempotency").hex(),
                 settled_seconds=settled_seconds,
                 demand_was_above_supply=demand_was_above_supply,
             )

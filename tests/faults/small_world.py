@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from flashorder.kernel.identifiers import idempotency_token
 from tests.faults.history import Answered, Asked, Call, History, Outcome
 from tests.faults.snapshot import (
     Event,
@@ -28,6 +29,7 @@ from tests.faults.store_log import Entry, HoldStep, Step, StoreLog
 SALE = str(UUID(int=1))
 SKU = "A"
 PRICE = 100
+SECRET = b"a secret"
 LISTS = (
     "payments",
     "refunds",
@@ -71,6 +73,7 @@ class World:
         log = StoreLog(1, stock={STOCK: [Step(1, self.units)]}, holdings={}, holds={})
         log.entries, log.removed, log.unbalanced, log.flushes = [], [], [], []
         self.end = Snapshot(items=[item], front=[front], orders=self.orders, log=log)
+        self.end.idempotency_secret = SECRET.hex()
         self.end.demand_was_above_supply = True
         for name in LISTS:
             setattr(self.end, name, [])
@@ -106,7 +109,9 @@ class World:
 
     def sell(self, n: int, key: str = "k", quantity: int = 1, *, told: bool = True) -> Order:
         """Buyer ``n`` buys: an answer (or none), a transaction, an order."""
-        order_id = str(UUID(int=(len(self.end.log.entries) + 1) << 80 | 0x7000_8000 << 32 | n))
+        prefix = len(self.end.log.entries).to_bytes(6)
+        token = idempotency_token(SECRET, UUID(buyer(n)).bytes, UUID(SALE).bytes, key)
+        order_id = str(UUID(bytes=prefix + token))
         intent = (1000 + len(self.end.log.entries), 0)
         at = self._step()
         self._move(at, buyer(n), quantity)

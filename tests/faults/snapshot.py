@@ -53,7 +53,6 @@ class Order(msgspec.Struct, kw_only=True):
     total_amount: int
     shard: int = 0
     intent: tuple[int, int] | None = None
-    token: str = ""
     hold: int = 1
     cancel_reason: str | None = None
     released_at: float | None = None
@@ -184,6 +183,8 @@ class Snapshot(msgspec.Struct, kw_only=True):
     own_findings: list[OwnFinding] = []
     log: StoreLog = msgspec.field(default_factory=StoreLog)
     shards: int = 1
+    idempotency_secret: str = ""
+    """In hex: by it the key of every purchase names its order, whether or not anybody was told."""
     settled_seconds: float = 0.0
     """How long it took from the end of the last fault until nothing was left to do."""
     demand_was_above_supply: bool = False

@@ -135,6 +135,13 @@ def an_accepted_order_costs_more(world: World) -> None:
 
 @planted("promises.a_refusal_is_no_order")
 def a_refused_purchase_is_an_order(world: World) -> None:
+    call = world.calls.pop()
+    world.sell(7, key=call.asked.key)
+    world.calls[-1] = call
+
+
+@planted("promises.nobody_has_what_nobody_asked_for")
+def an_order_of_another_buyer(world: World) -> None:
     world.orders[PENDING].buyer_id = buyer(7)
 
 
@@ -200,7 +207,7 @@ def a_buyer_has_more_in_live_orders(world: World) -> None:
 @planted("limits.one_order_a_key")
 def two_orders_have_one_token(world: World) -> None:
     order = world.orders[LAST]
-    order.order_id = "ffffffff" + world.orders[PENDING].order_id[8:]
+    order.order_id = "ffffffff-ffff" + world.orders[PENDING].order_id[13:]
 
 
 # -- streams

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from tests.faults.checks.tokens import token_in
 from tests.faults.history import History
 from tests.faults.snapshot import Snapshot
 
@@ -32,7 +33,7 @@ def no_buyer_is_ever_over_the_limit(_: History, end: Snapshot) -> Iterator[str]:
 
 def one_order_a_key(_: History, end: Snapshot) -> Iterator[str]:
     """The end of an order id is the hash of buyer, sale and key: no two orders share it."""
-    tokens = Counter((order.sale_id, order.order_id[9:]) for order in end.orders)
+    tokens = Counter((order.sale_id, token_in(order.order_id)) for order in end.orders)
     for (sale_id, token), count in tokens.items():
         if count > 1:
             yield f"{count} orders of sale {sale_id} have the token {token}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 from tests.faults.checks.losses import lost_orders
+from tests.faults.checks.tokens import token_in, token_of
 from tests.faults.history import History, Outcome, accepted
 from tests.faults.snapshot import Snapshot
 from tests.faults.store_log import HoldStep
@@ -40,24 +40,12 @@ def each_acceptance_is_one_order(history: History, end: Snapshot) -> Iterator[st
 
 
 def a_refusal_is_no_order(history: History, end: Snapshot) -> Iterator[str]:
-    """A key whose every attempt was refused has no order; by its token, which keys keep."""
-    by_buyer: defaultdict[str, set[str]] = defaultdict(set)
-    for order in end.orders:
-        by_buyer[order.buyer_id].add(order.order_id)
-    told: defaultdict[str, set[str]] = defaultdict(set)
-    open_keys: defaultdict[str, int] = defaultdict(int)
-    for (buyer, _, _), attempts in history.purchases().items():
-        if answers := accepted(attempts):
-            told[buyer].add(str(answers[0].body.get("order_id")))
-        elif any(call.outcome is Outcome.UNKNOWN for call in attempts):
-            open_keys[buyer] += 1
-    for buyer, order_ids in by_buyer.items():
-        untold = order_ids - told[buyer]
-        if len(untold) > open_keys[buyer]:
-            yield (
-                f"buyer {buyer}: orders {sorted(untold)} were told by no answer, and only "
-                f"{open_keys[buyer]} keys are without one"
-            )
+    """A key whose every attempt was refused has no order: the key itself names what it would be."""
+    orders = {token_in(order.order_id): order.order_id for order in end.orders}
+    for identity, attempts in history.purchases().items():
+        order_id = orders.get(token_of(end, identity))
+        if order_id and all(call.outcome is Outcome.REFUSED for call in attempts):
+            yield f"{attempts[-1]}: refused {len(attempts)} times, and is order {order_id}"
 
 
 def retries_agree(history: History, end: Snapshot) -> Iterator[str]:
@@ -83,14 +71,17 @@ def retries_agree(history: History, end: Snapshot) -> Iterator[str]:
 
 
 def nobody_has_what_nobody_asked_for(history: History, end: Snapshot) -> Iterator[str]:
-    """Each order is of a buyer who asked for that SKU and quantity in that sale."""
-    asked = {
-        (call.asked.buyer, call.asked.subject, call.asked.body.get("sku"),
-         call.asked.body.get("quantity"))
-        for call in history.of("buy")
-    }  # fmt: skip
+    """Each order is that of a key, of the buyer who used it, with what was asked for under it."""
+    asked: dict[str, set[tuple[Any, ...]]] = {}
+    for identity, attempts in history.purchases().items():
+        wishes = {
+            (identity[0], identity[1], call.asked.body["sku"], call.asked.body["quantity"])
+            for call in attempts
+        }
+        asked[token_of(end, identity)] = wishes
     for order in end.orders:
-        if (order.buyer_id, order.sale_id, order.sku, order.quantity) not in asked:
+        wish = (order.buyer_id, order.sale_id, order.sku, order.quantity)
+        if wish not in asked.get(token_in(order.order_id), ()):
             yield f"order {order.order_id} of {order.buyer_id}: nobody asked for it"
 
 
