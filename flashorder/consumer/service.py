@@ -1,4 +1,4 @@
-"""The consumer: read a batch, commit it, acknowledge it, and trim what all have done with."""
+"""The consumer: read batches, commit them, acknowledge them, and trim what all have done with."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import random
 import secrets
 import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import structlog
@@ -23,7 +23,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from flashorder.consumer.entry import Entry
+from flashorder.consumer.lane import Batch, Lane
 from flashorder.consumer.metrics import ConsumerMetrics
 from flashorder.consumer.placing import Placed, Placing
 from flashorder.consumer.stream import IntentStream
@@ -38,48 +38,9 @@ BACKOFF_SECONDS_MAX = 5.0
 # A living consumer asks for entries every ``consumer_block_seconds``; one that was killed leaves
 # its name in the group, and what it held is claimed within seconds.
 FORGET_IDLE_SECONDS = 3600.0
-
-
-class Stopped(Exception):
-    """It was time to stop while the database was away; the batch stays with the group."""
-
-
-class Lane:
-    """One shard: its stream, and where to look for entries next."""
-
-    def __init__(self, stream: IntentStream, placing: Placing, settings: Settings) -> None:
-        self.stream = stream
-        self.placing = placing
-        self._claim_idle_seconds = settings.consumer_claim_idle_seconds
-        self._claim_at = 0.0
-        self.interrupted()
-
-    def interrupted(self) -> None:
-        """An answer may be lost: begin again with the group and with what we were given."""
-        self._group_exists = False
-        self._own_read = False
-
-    async def next(self, block_seconds: float | None) -> list[Entry]:
-        """The next batch: our own leftovers, then those of the dead, then what is new."""
-        if not self._group_exists:
-            await self.stream.create_group()
-            self._group_exists = True
-        if not self._own_read:
-            if entries := await self.stream.read_own():
-                return entries
-            self._own_read = True
-        if time.monotonic() >= self._claim_at:
-            entries = await self.stream.claim(self._claim_idle_seconds)
-            if not self.stream.claim_goes_on:
-                pause = self._claim_idle_seconds * random.uniform(0.4, 0.6)
-                self._claim_at = time.monotonic() + pause
-            if entries:
-                return entries
-        return await self.stream.read_new(block_seconds)
-
-    def done(self, entries: Sequence[Entry]) -> None:
-        """``entries`` are committed."""
-        self.stream.ack_with_next(entries)
+# One that PostgreSQL works on, and one that is read and decoded meanwhile and waits beside it, so
+# that neither waits for the other. Batches are independent, and so may commit in any order.
+BATCHES_IN_HAND_MAX = 2
 
 
 class Consumer:
@@ -111,7 +72,7 @@ class Consumer:
         ]
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Drain until ``stopping``; the batch in hand is finished first."""
+        """Drain until ``stopping``; the batches in hand are finished first."""
         async with asyncio.TaskGroup() as group:
             for lane in self._lanes:
                 shard = lane.stream.shard
@@ -122,12 +83,12 @@ class Consumer:
         """One batch of each shard if there is any, committed and acknowledged; returns entries."""
         count = 0
         for lane in self._lanes:
-            entries = await lane.next(None)
-            if entries:
-                await self._place(lane, entries)
-                lane.done(entries)
+            batch = await lane.next(None)
+            if batch.entries:
+                await self._place(lane, batch)
+                lane.done(batch)
             await lane.stream.flush_acks()
-            count += len(entries)
+            count += len(batch.entries)
         return count
 
     async def drain_all(self) -> int:
@@ -142,16 +103,28 @@ class Consumer:
         return sum([await lane.stream.trim() for lane in self._lanes])
 
     async def _drain(self, lane: Lane, stopping: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as hands:
+            await self._hand_out(lane, hands, stopping)
+        with suppress(Unavailable, ResponseError):  # what is not acknowledged comes again
+            await lane.stream.flush_acks()
+            await lane.stream.leave()
+
+    async def _hand_out(
+        self, lane: Lane, hands: asyncio.TaskGroup, stopping: asyncio.Event
+    ) -> None:
+        """Read, and give each batch to a task of ``hands``, until it is time to stop."""
+        in_hand: set[asyncio.Task[None]] = set()
         failures = 0
         while not stopping.is_set():
+            if len(in_hand) >= (BATCHES_IN_HAND_MAX if lane.may_read_ahead else 1):
+                _, in_hand = await asyncio.wait(in_hand, return_when=asyncio.FIRST_COMPLETED)
+                continue
             try:
-                entries = await lane.next(self._settings.consumer_block_seconds)
-                if entries:
-                    await self._place_at_last(lane, entries, stopping)
-                    lane.done(entries)
+                if in_hand:
+                    batch = await lane.read_ahead()
+                else:
+                    batch = await lane.next(self._settings.consumer_block_seconds)
                 failures = 0
-            except Stopped:
-                return
             except Exception as error:  # the store is away, or forgot the group: begin again
                 failures += 1
                 lane.interrupted()
@@ -162,14 +135,15 @@ class Consumer:
                     error=repr(error),
                 )
                 await _pause(stopping, _backoff_seconds(failures))
-        with suppress(Unavailable, ResponseError):  # what is not acknowledged comes again
-            await lane.stream.flush_acks()
-            await lane.stream.leave()
+            else:
+                if batch.entries:
+                    in_hand.add(hands.create_task(self._place_at_last(lane, batch, stopping)))
 
-    async def _place_at_last(
-        self, lane: Lane, entries: Sequence[Entry], stopping: asyncio.Event
-    ) -> None:
-        """Place ``entries`` however long the database is away; ``Stopped`` if it is time."""
+    async def _place_at_last(self, lane: Lane, batch: Batch, stopping: asyncio.Event) -> None:
+        """Place ``batch`` however long the database is away, but not once it is time to stop.
+
+        Then it stays with the group, and is delivered again to whoever comes.
+        """
 
         def waiting(state: RetryCallState) -> None:
             self._metrics.retries.inc()
@@ -177,7 +151,7 @@ class Consumer:
             log.warning(
                 "batch_waits",
                 shard=lane.stream.shard,
-                entries=len(entries),
+                entries=len(batch.entries),
                 attempt=state.attempt_number,
                 error=repr(error),
             )
@@ -190,14 +164,14 @@ class Consumer:
             before_sleep=waiting,
             retry_error_cls=RetryError,
         )
-        try:
-            await retrying(self._place, lane, entries)
-        except RetryError as error:
-            raise Stopped from error
+        with suppress(RetryError):
+            await retrying(self._place, lane, batch)
+            lane.done(batch)
 
-    async def _place(self, lane: Lane, entries: Sequence[Entry]) -> Placed:
+    async def _place(self, lane: Lane, batch: Batch) -> Placed:
+        entries = batch.entries
         began = time.perf_counter()
-        placed = await lane.placing.place(entries)
+        placed = await lane.placing.place(entries, delivered_before=batch.delivered_before)
         self._metrics.batch_seconds.observe(time.perf_counter() - began)
         self._metrics.batch_entries.observe(len(entries))
         self._metrics.applied_orders.inc(placed.orders)
