@@ -1,8 +1,7 @@
 -- change_sale.lua
 -- Purpose: bring status, window, limits and prices of a sale up to a revision; never its stock.
--- KEYS[1] sale     {sN}:sale:<sale_id>        hash
--- KEYS[2] items    {sN}:sale:<sale_id>:items  hash
--- KEYS[3] returned {sN}:returned              channel
+-- KEYS[1] sale   {sN}:sale:<sale_id>        hash
+-- KEYS[2] items  {sN}:sale:<sale_id>:items  hash
 -- ARGV[1] generation    integer, from 1
 -- ARGV[2] revision      integer, from 1
 -- ARGV[3] status        scheduled, open, paused or closed
@@ -10,20 +9,19 @@
 -- ARGV[5] starts_at_ms  Unix ms
 -- ARGV[6] ends_at_ms    Unix ms
 -- ARGV[7] window_ms     milliseconds that a buyer has to pay
--- ARGV[8] sale_id       16 bytes
--- ARGV[9+2i] sku        text; one that the sale does not have is passed over
--- ARGV[10+2i] item      price|limit|list price|name
+-- ARGV[8+2i] sku        text; one that the sale does not have is passed over
+-- ARGV[9+2i] item       price|limit|list price|name
 -- Returns: one code
 --   1 CHANGED
 --   2 NOT_NEWER         this revision, or a newer one, is here
 --   3 SALE_MISSING      the front does not know the sale
 --   4 STALE_GENERATION  another generation is here
--- Writes: sale, items; tells returned sale_id without a SKU when CHANGED.
+-- Writes: sale, items.
 -- Invariant: revisions only grow, so changes that arrive in any order end the same.
 -- Complexity: O(items).
 
-local sale_key, items_key, returned_key = KEYS[1], KEYS[2], KEYS[3]
-local STRIDE, FIRST = 2, 9
+local sale_key, items_key = KEYS[1], KEYS[2]
+local STRIDE, FIRST = 2, 8
 local count = (#ARGV - FIRST + 1) / STRIDE
 if count ~= math.floor(count) then
   return redis.error_reply('ERR change_sale: the arguments are not whole items')
@@ -43,9 +41,6 @@ if not (whole(ARGV[5], 0) and whole(ARGV[6], 0) and tonumber(ARGV[5]) < tonumber
 end
 if not whole(ARGV[7], 1) then
   return redis.error_reply('ERR change_sale: window_ms is not a positive integer')
-end
-if #ARGV[8] ~= 16 then
-  return redis.error_reply('ERR change_sale: sale_id is not 16 bytes')
 end
 for i = 0, count - 1 do
   if not string.match(ARGV[FIRST + i * STRIDE + 1], '^%d+|%d+|%d+|') then
@@ -67,5 +62,4 @@ end
 redis.call('HSET', sale_key,
   'revision', ARGV[2], 'status', ARGV[3], 'title', ARGV[4],
   'starts_at_ms', ARGV[5], 'ends_at_ms', ARGV[6], 'window_ms', ARGV[7])
-redis.call('PUBLISH', returned_key, ARGV[8])
 return 1

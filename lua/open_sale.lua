@@ -1,16 +1,15 @@
 -- open_sale.lua
 -- Purpose: bring a sale to the front with its whole stock, once a generation.
 --          A newer generation replaces an older one entirely; restore.lua then fills it.
--- KEYS[1] returned {sN}:returned                channel
--- KEYS[2] sales    {sN}:sales                   set
--- KEYS[3] sale     {sN}:sale:<sale_id>          hash
--- KEYS[4] items    {sN}:sale:<sale_id>:items    hash
--- KEYS[5] stock    {sN}:sale:<sale_id>:stock    hash
--- KEYS[6] sold     {sN}:sale:<sale_id>:sold     hash
--- KEYS[7] buyers   {sN}:sale:<sale_id>:buyers   hash
--- KEYS[8] tokens   {sN}:sale:<sale_id>:tokens   hash
--- KEYS[9] accepts  {sN}:sale:<sale_id>:accepts  hash
--- KEYS[10] top_ups {sN}:sale:<sale_id>:top_ups  set
+-- KEYS[1] sales   {sN}:sales                   set
+-- KEYS[2] sale    {sN}:sale:<sale_id>          hash
+-- KEYS[3] items   {sN}:sale:<sale_id>:items    hash
+-- KEYS[4] stock   {sN}:sale:<sale_id>:stock    hash
+-- KEYS[5] sold    {sN}:sale:<sale_id>:sold     hash
+-- KEYS[6] buyers  {sN}:sale:<sale_id>:buyers   hash
+-- KEYS[7] tokens  {sN}:sale:<sale_id>:tokens   hash
+-- KEYS[8] accepts {sN}:sale:<sale_id>:accepts  hash
+-- KEYS[9] top_ups {sN}:sale:<sale_id>:top_ups  set
 -- ARGV[1] sale_id       text
 -- ARGV[2] generation    integer, from 1
 -- ARGV[3] revision      integer, from 1
@@ -20,21 +19,19 @@
 -- ARGV[7] starts_at_ms  Unix ms
 -- ARGV[8] ends_at_ms    Unix ms
 -- ARGV[9] window_ms     milliseconds that a buyer has to pay
--- ARGV[10] sale_bytes   16 bytes of the sale_id
--- ARGV[11+3i] sku       text
--- ARGV[12+3i] item      price|limit|list price|name
--- ARGV[13+3i] quantity  integer, units of this shard
+-- ARGV[10+3i] sku       text
+-- ARGV[11+3i] item      price|limit|list price|name
+-- ARGV[12+3i] quantity  integer, units of this shard
 -- Returns: one code
 --   1 OPENED
 --   2 ALREADY_OPEN      this generation is here; nothing was changed
 --   3 STALE_GENERATION  a newer one is here; nothing was changed
--- Writes: all keys; tells returned sale_bytes without a SKU when OPENED.
+-- Writes: all keys.
 -- Invariant: the stock of a generation is written once.
 -- Complexity: O(items); a replaced generation is freed in the background.
 
-local returned_key, sales_key, sale_key = KEYS[1], KEYS[2], KEYS[3]
-local items_key, stock_key, sold_key = KEYS[4], KEYS[5], KEYS[6]
-local STRIDE, FIRST = 3, 11
+local sales_key, sale_key, items_key, stock_key, sold_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local STRIDE, FIRST = 3, 10
 local count = (#ARGV - FIRST + 1) / STRIDE
 if count < 1 or count ~= math.floor(count) then
   return redis.error_reply('ERR open_sale: the arguments are not whole items')
@@ -55,9 +52,6 @@ end
 if not whole(ARGV[9], 1) then
   return redis.error_reply('ERR open_sale: window_ms is not a positive integer')
 end
-if #ARGV[10] ~= 16 then
-  return redis.error_reply('ERR open_sale: sale_bytes is not 16 bytes')
-end
 for i = 0, count - 1 do
   local at = FIRST + i * STRIDE
   if not string.match(ARGV[at + 1], '^%d+|%d+|%d+|') then
@@ -74,7 +68,7 @@ if present == wanted then return 2 end
 if present > wanted then return 3 end
 
 redis.call('SADD', sales_key, ARGV[1])
-for i = 3, #KEYS do redis.call('UNLINK', KEYS[i]) end
+for i = 2, #KEYS do redis.call('UNLINK', KEYS[i]) end
 for i = 0, count - 1 do
   local at = FIRST + i * STRIDE
   redis.call('HSET', items_key, ARGV[at], ARGV[at + 1])
@@ -84,5 +78,4 @@ end
 redis.call('HSET', sale_key,
   'generation', ARGV[2], 'revision', ARGV[3], 'status', ARGV[4], 'title', ARGV[5],
   'currency', ARGV[6], 'starts_at_ms', ARGV[7], 'ends_at_ms', ARGV[8], 'window_ms', ARGV[9])
-redis.call('PUBLISH', returned_key, ARGV[10])
 return 1

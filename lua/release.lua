@@ -1,34 +1,29 @@
 -- release.lua
 -- Purpose: give the units of one order back, once a hold. The one arrow that leads backwards.
--- KEYS[1] sale     {sN}:sale:<sale_id>         hash
--- KEYS[2] stock    {sN}:sale:<sale_id>:stock   hash
--- KEYS[3] sold     {sN}:sale:<sale_id>:sold    hash
--- KEYS[4] buyers   {sN}:sale:<sale_id>:buyers  hash
--- KEYS[5] tokens   {sN}:sale:<sale_id>:tokens  hash
--- KEYS[6] returned {sN}:returned               channel
+-- KEYS[1] sale    {sN}:sale:<sale_id>         hash
+-- KEYS[2] stock   {sN}:sale:<sale_id>:stock   hash
+-- KEYS[3] sold    {sN}:sale:<sale_id>:sold    hash
+-- KEYS[4] buyers  {sN}:sale:<sale_id>:buyers  hash
+-- KEYS[5] tokens  {sN}:sale:<sale_id>:tokens  hash
 -- ARGV[1] token   10 bytes: the end of the order id
 -- ARGV[2] prefix   6 bytes: the start of the order id
 -- ARGV[3] buyer   16 bytes
 -- ARGV[4] hold    integer 1..255: which taking of the units is ended; 1 is the click
--- ARGV[5] sale_id 16 bytes
 -- Returns: one code
 --   1 RELEASED
 --   2 ALREADY_RELEASED  this hold was ended before
 --   3 SUPERSEDED        the order holds its units by a newer hold
 --   4 UNKNOWN_ORDER     no such order was accepted here, so nothing is given back
 --   5 SALE_GONE         the sale is not at the front
--- Writes: stock, sold, buyers, tokens; tells returned sale_id and SKU when RELEASED.
+-- Writes: stock, sold, buyers, tokens.
 -- Invariant: stock + sold is unchanged; never gives back more than was sold.
 -- Complexity: O(1).
 
 local sale_key, stock_key, sold_key = KEYS[1], KEYS[2], KEYS[3]
-local buyers_key, tokens_key, returned_key = KEYS[4], KEYS[5], KEYS[6]
+local buyers_key, tokens_key = KEYS[4], KEYS[5]
 local hold = tonumber(ARGV[4])
 if not hold or hold < 1 or hold > 255 or hold ~= math.floor(hold) then
   return redis.error_reply('ERR release: hold is not an integer from 1 to 255')
-end
-if #ARGV[5] ~= 16 then
-  return redis.error_reply('ERR release: sale_id is not 16 bytes')
 end
 
 if redis.call('EXISTS', sale_key) == 0 then return 5 end
@@ -57,5 +52,4 @@ if holding > quantity then
 else
   redis.call('HDEL', buyers_key, holding_field)
 end
-redis.call('PUBLISH', returned_key, ARGV[5] .. sku)
 return 1

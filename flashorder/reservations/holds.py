@@ -7,7 +7,7 @@ import uuid
 from redis.asyncio import Redis
 
 from flashorder.infra.redis.connection import store_failures
-from flashorder.infra.redis.keys import returned, sale_keys
+from flashorder.infra.redis.keys import sale_keys
 from flashorder.infra.redis.scripts import load_script
 from flashorder.kernel.identifiers import shard_of
 from flashorder.reservations.ports import ReclaimOutcome, ReleaseOutcome
@@ -43,13 +43,12 @@ class StoreHolds:
         self, sale_id: uuid.UUID, order_id: uuid.UUID, buyer_id: uuid.UUID, hold: int
     ) -> ReleaseOutcome:
         """See ``Holds.release``."""
-        shard = shard_of(buyer_id.bytes, self._shards)
-        sale = sale_keys(shard, sale_id)
+        sale = sale_keys(shard_of(buyer_id.bytes, self._shards), sale_id)
         with store_failures():
             code = await self._release(
                 self._redis,
-                (sale.sale, sale.stock, sale.sold, sale.buyers, sale.tokens, returned(shard)),
-                (order_id.bytes[6:], order_id.bytes[:6], buyer_id.bytes, hold, sale_id.bytes),
+                (sale.sale, sale.stock, sale.sold, sale.buyers, sale.tokens),
+                (order_id.bytes[6:], order_id.bytes[:6], buyer_id.bytes, hold),
             )
         return RELEASE_CODES[code]
 

@@ -101,10 +101,10 @@ class SyncFront:
             for each in sale.items
         ]  # fmt: skip
         return self.run(
-            "open_sale", (keys.returned(0), keys.sales(0), *self.keys.all()),
+            "open_sale", (keys.sales(0), *self.keys.all()),
             str(sale.sale_id), sale.generation, sale.revision, sale.status, sale.title,
             sale.currency, sale.starts_at_ms, sale.ends_at_ms, 900_000,
-            sale.sale_id.bytes, *(value for item in items for value in item),
+            *(value for item in items for value in item),
         )  # fmt: skip
 
     def reserve(self, *purchases: Purchase) -> list[tuple[int, Any]]:
@@ -131,9 +131,8 @@ class SyncFront:
     def release(self, purchase: Purchase, hold: int, prefix: bytes | None = None) -> int:
         k = self.keys
         return self.run(
-            "release", (k.sale, k.stock, k.sold, k.buyers, k.tokens, keys.returned(0)),
+            "release", (k.sale, k.stock, k.sold, k.buyers, k.tokens),
             purchase.token, prefix or purchase.prefix, purchase.buyer_id, hold,
-            self.sale.sale_id.bytes,
         )  # fmt: skip
 
     def reclaim(self, purchase: Purchase, hold: int, prefix: bytes | None = None) -> int:
@@ -146,17 +145,17 @@ class SyncFront:
     def top_up(self, top_up_id: bytes, sku: str, quantity: int) -> int:
         k = self.keys
         return self.run(
-            "top_up", (k.sale, k.stock, k.top_ups, keys.returned(0)),
-            self.sale.generation, top_up_id, sku, quantity, self.sale.sale_id.bytes,
+            "top_up", (k.sale, k.stock, k.top_ups),
+            self.sale.generation, top_up_id, sku, quantity,
         )  # fmt: skip
 
     def change(self, revision: int, status: str, sku: str, limit: int) -> int:
         """Change one item's limit and the status; an SKU that is not in the sale comes along."""
         sale = self.sale
         return self.run(
-            "change_sale", (self.keys.sale, self.keys.items, keys.returned(0)),
+            "change_sale", (self.keys.sale, self.keys.items),
             sale.generation, revision, status,
-            sale.title, sale.starts_at_ms, sale.ends_at_ms, 900_000, sale.sale_id.bytes,
+            sale.title, sale.starts_at_ms, sale.ends_at_ms, 900_000,
             sku, f"255|{limit}|0|name", "not-in-the-sale", "1|1|1|name",
         )  # fmt: skip
 

@@ -276,9 +276,6 @@ class FrontMachine(RuleBasedStateMachine):
     @initialize()
     def open_sale(self) -> None:
         self.client.flushall()
-        self.listener = self.client.pubsub()
-        self.listener.subscribe(keys.returned(0))
-        assert self.listener.get_message(timeout=5.0)["type"] == "subscribe"
         items = (an_item("85123A", 4, 2), an_item("71053", 3, 3))
         self.front = SyncFront(self.client, a_sale(*items))
         assert self.front.open() == 1
@@ -288,8 +285,6 @@ class FrontMachine(RuleBasedStateMachine):
         self.supply = dict(self.stock)
         self.holdings: dict[tuple[bytes, str], int] = defaultdict(int)
         self.bought: dict[bytes, Bought] = {}
-        self.told: list[bytes] = []
-        self.tell("")
         self.top_ups: set[bytes] = set()
 
     def predict(self, purchase: Purchase) -> ReserveCode:
@@ -345,7 +340,6 @@ class FrontMachine(RuleBasedStateMachine):
             assert code == 2
         else:
             assert code == 1
-            self.tell(order.purchase.sku)
             order.held = False
             self.stock[order.purchase.sku] += order.purchase.quantity
             self.holdings[order.purchase.buyer_id, order.purchase.sku] -= order.purchase.quantity
@@ -385,8 +379,6 @@ class FrontMachine(RuleBasedStateMachine):
         else:
             assert code == 1
             self.top_ups.add(top_up_id)
-            if quantity > 0:
-                self.tell(sku)
             self.stock[sku] += quantity
             self.supply[sku] += quantity
 
@@ -396,15 +388,7 @@ class FrontMachine(RuleBasedStateMachine):
         assert code == (1 if revision > self.revision else 2)
         if revision > self.revision:
             self.revision, self.paused = revision, paused
-            self.tell("")
             self.limits[SKUS[0]] = limit
-
-    def tell(self, sku: str) -> None:
-        self.told.append(self.front.sale.sale_id.bytes + sku.encode())
-
-    def teardown(self) -> None:
-        if hasattr(self, "listener"):
-            self.listener.close()
 
     @rule()
     def open_again(self) -> None:
@@ -442,17 +426,6 @@ class FrontMachine(RuleBasedStateMachine):
             *_, limit, stock, accepts, tokens = self.front.sold_out(sku)
             assert (limit, stock) == (self.limits[sku], self.stock[sku])
             assert (accepts, tokens) == (bought[sku], len(self.bought))
-
-    @invariant()
-    def who_remembers_is_told_of_what_came_back_and_of_nothing_else(self) -> None:
-        if not hasattr(self, "front"):
-            return
-        self.client.publish(keys.returned(0), "that is all")
-        heard = []
-        while (message := self.listener.get_message(timeout=5.0)["data"]) != b"that is all":
-            heard.append(message)
-        assert heard == self.told
-        self.told = []
 
 
 def test_any_order_of_calls(client: redis.Redis) -> None:

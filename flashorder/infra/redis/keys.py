@@ -1,7 +1,7 @@
-"""Every name of a key or a channel there is, and nowhere else.
+"""Every key name there is, and nowhere else.
 
 All keys of a shard carry its hash tag, ``{s0}``, ``{s1}`` …, so each script runs unchanged on a
-Redis Cluster. Scripts get keys and channels through KEYS and build none.
+Redis Cluster. Scripts get keys through KEYS and build none.
 """
 
 from __future__ import annotations
@@ -18,14 +18,6 @@ def intents(shard: int) -> str:
 def sales(shard: int) -> str:
     """Set: the ids of the sales that the shard knows, as text."""
     return f"{{s{shard}}}:sales"
-
-
-def returned(shard: int) -> str:
-    """Channel: what was given back or changed in the shard, for those who remember "sold out".
-
-    A message is the sale's id (16 bytes) and the SKU; no SKU means every one of the sale.
-    """
-    return f"{{s{shard}}}:returned"
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ class SaleFront:
             with store_failures():
                 code = await self._open(
                     self._redis,
-                    (keys.returned(shard), keys.sales(shard), *key.all()),
+                    (keys.sales(shard), *key.all()),
                     (
                         str(sale.sale_id),
                         sale.generation,
@@ -96,7 +96,6 @@ class SaleFront:
                         sale.starts_at_ms,
                         sale.ends_at_ms,
                         sale.payment_window_seconds * 1000,
-                        sale.sale_id.bytes,
                         *(value for item in items for value in item),
                     ),
                 )
@@ -112,7 +111,7 @@ class SaleFront:
             with store_failures():
                 code = await self._change(
                     self._redis,
-                    (key.sale, key.items, keys.returned(shard)),
+                    (key.sale, key.items),
                     (
                         sale.generation,
                         sale.revision,
@@ -121,7 +120,6 @@ class SaleFront:
                         sale.starts_at_ms,
                         sale.ends_at_ms,
                         sale.payment_window_seconds * 1000,
-                        sale.sale_id.bytes,
                         *(value for item in items for value in item),
                     ),
                 )
@@ -143,8 +141,8 @@ class SaleFront:
             with store_failures():
                 code = await self._top_up(
                     self._redis,
-                    (key.sale, key.stock, key.top_ups, keys.returned(shard)),
-                    (generation, top_up_id.bytes, sku, portion, sale_id.bytes),
+                    (key.sale, key.stock, key.top_ups),
+                    (generation, top_up_id.bytes, sku, portion),
                 )
             outcomes.append(TOP_UP_CODES[code])
         return _weakest(outcomes, TOP_UP_CODES.values())
