@@ -26,7 +26,15 @@ from tests.faults.breaking import Breaker
 from tests.faults.bugs import BUGS
 from tests.faults.checks import Verdict, judge
 from tests.faults.clients import Buyer, Clients
-from tests.faults.history import History, HistoryFile, Outcome, accepted, read_history
+from tests.faults.history import (
+    LOSS,
+    REBUILT,
+    History,
+    HistoryFile,
+    Outcome,
+    accepted,
+    read_history,
+)
 from tests.faults.reading import read_overdue, read_snapshot, read_streams
 from tests.faults.schedule import FREEZE_SECONDS_MAX, Fault, blows, plan
 from tests.faults.shopping import Errand, Fate, Shopping, plan_errands
@@ -44,7 +52,8 @@ SETTLE_POLL_SECONDS = 0.1
 DRAIN_PATIENCES = 2
 SHOPPERS_OF_A_WALK = 12
 UNITS_OF_A_WALK = 300
-REBUILD_AGAIN = ("intents_not_applied", "rebuild_incomplete", "rebuild_overtaken")
+REBUILD_AGAIN = frozenset({"intents_not_applied", "rebuild_incomplete", "rebuild_overtaken"})
+REBUILD_TIMEOUT_SECONDS = 60.0
 Say = Callable[[str], None]
 
 
@@ -267,15 +276,24 @@ class Campaign:
         """Everything in the store is gone; a while later an operator has the sale rebuilt."""
         for _ in range(self._options.losses):
             await asyncio.sleep(self._options.seconds / (self._options.losses + 1))
-            self._file.happens("fault: the store loses everything")
+            self._file.happens(LOSS)
             async with Redis.from_url(self._system.store.url) as redis:
                 await redis.flushall()
             await asyncio.sleep(self._chance.uniform(0.0, 2.0))
-            await self._admin(f"sales/{sale.sale_id}/rebuild", {}, again=frozenset(REBUILD_AGAIN))
-            self._file.happens("the sale is rebuilt")
+            await self._admin(
+                f"sales/{sale.sale_id}/rebuild",
+                {},
+                again=REBUILD_AGAIN,
+                timeout_seconds=REBUILD_TIMEOUT_SECONDS,
+            )
+            self._file.happens(REBUILT)
 
     async def _admin(
-        self, path: str, body: dict[str, Any], again: frozenset[str] = frozenset()
+        self,
+        path: str,
+        body: dict[str, Any],
+        again: frozenset[str] = frozenset(),
+        timeout_seconds: float = CALL_TIMEOUT_SECONDS,
     ) -> dict[str, Any]:
         """A call of the operator, repeated with its key until it has an answer that stands.
 
@@ -284,7 +302,7 @@ class Campaign:
         headers = {"Authorization": f"Bearer {self._operator.token}"}
         key = str(uuid.uuid4())
         url = f"{self._system.url}/v1/admin/{path}"
-        timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         while True:
             headers["Idempotency-Key"] = key
             with suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):

@@ -20,6 +20,8 @@ from typing import Any, Self
 
 import msgspec
 
+LOSS, REBUILT = "fault: the store loses everything", "the sale is rebuilt"
+
 
 class Outcome(StrEnum):
     """What a client may conclude from what came back."""
@@ -130,6 +132,12 @@ class History:
     def of(self, what: str) -> Iterator[Call]:
         """The calls of one kind."""
         return (call for call in self.calls if call.what == what)
+
+    def losses(self) -> list[tuple[float, float]]:
+        """From when to when the store was without what it had lost; monotonic."""
+        begins = [line.at for line in self.happened if line.what == LOSS]
+        ends = [line.at for line in self.happened if line.what == REBUILT]
+        return list(zip(begins, [*ends, math.inf], strict=False))
 
     def purchases(self) -> dict[tuple[str, str, str], list[Call]]:
         """The attempts of each (buyer, sale, key), in the order in which they left."""

@@ -2,7 +2,7 @@
 
     python -m tests.faults.tester [NAME …] [--json FILE]
 
-Exit code 1 when a bug was not caught.
+Exit code 1 when a bug was not caught, or when a check tells of a service without one.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ SECONDS = 12.0
 SEED = 5
 
 
-async def caught_by(name: str) -> list[dict[str, Any]]:
-    """The checks that tell of the bug, each with its first example."""
+async def caught_by(name: str | None) -> list[dict[str, Any]]:
+    """The checks that tell of the bug, each with its first example; None: of nothing planted."""
     options = Options(
         SEED,
         faults=0,
@@ -51,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", help=f"of {', '.join(BUGS)}; none: all")
     parser.add_argument("--json", type=Path, help="write what was found here")
     given = parser.parse_args(arguments)
+    if false_alarms := asyncio.run(caught_by(None)):
+        sys.stdout.write(f"violated without any bug: {json.dumps(false_alarms, indent=1)}\n")
+        return 1
     found: dict[str, Any] = {}
     for name in given.names or BUGS:
         found[name] = asyncio.run(caught_by(name))

@@ -86,8 +86,11 @@ def nobody_has_what_nobody_asked_for(history: History, end: Snapshot) -> Iterato
 
 
 def what_was_sold_is_visible(history: History, end: Snapshot) -> Iterator[str]:
-    """After a 202 its buyer can read the order: never "there is no such order"."""
-    lost = lost_orders(end)
+    """After a 202 its buyer can read the order: never "there is no such order".
+
+    But for what only a store has that has lost it, until the sale is rebuilt from the rest.
+    """
+    lost, losses = lost_orders(end), history.losses()
     told: dict[str, float] = {}
     for attempts in history.purchases().values():
         for call in accepted(attempts):
@@ -98,6 +101,10 @@ def what_was_sold_is_visible(history: History, end: Snapshot) -> Iterator[str]:
     for call in history.of("look"):
         since = told.get(call.asked.subject)
         missing = call.outcome is Outcome.REFUSED and call.code == "order_not_found"
+        if any(
+            lost_at <= call.answered_at and call.asked_at <= back_at for lost_at, back_at in losses
+        ):
+            continue
         if missing and since is not None and call.asked_at > since:
             yield f"{call}: accepted {call.asked_at - since:.3f} s before"
 
