@@ -117,7 +117,14 @@ class Answer(web.StreamResponse):
 
     def whole(self) -> bytes:
         """Everything as HTTP/1.1 wants it, for a connection without a request."""
-        return self._bytes("GET", http_1_0=False)
+        content = self._content
+        if not content or not self._stays_open:
+            return self._bytes("GET", http_1_0=False)
+        # What nearly every direct call is answered with, in one piece.
+        return (
+            f"HTTP/1.1 {_STATUS_LINES[self._code]}\r\nContent-Type: {self._type}\r\n"
+            f"Content-Length: {len(content)}\r\nDate: {_date.now()}\r\n{self._lines}\r\n"
+        ).encode("latin-1") + content
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Write everything. ``ConnectionResetError`` when the client has gone."""
