@@ -204,6 +204,11 @@ def a_buyer_has_more_in_live_orders(world: World) -> None:
     world.orders[LAST].buyer_id = buyer(1)
 
 
+@planted("limits.buyers_hold_what_their_orders_take")
+def a_released_unit_still_counts_against_its_buyer(world: World) -> None:
+    world.end.log.holdings[f"0/{SALE}/{buyer(2)}/{SKU}"].pop()
+
+
 @planted("limits.one_order_a_key")
 def two_orders_have_one_token(world: World) -> None:
     order = world.orders[LAST]
@@ -465,6 +470,7 @@ def test_what_went_down_with_the_store_is_counted_and_no_violation() -> None:
     world.end.items[0].committed = world.end.front[0].sold = 1
     world.end.front[0].stock = 1
     world.end.log.holds.clear()
+    world.end.log.holdings[f"0/{SALE}/{buyer(2)}/{SKU}"].append(Step(9, 0))
     world.sell(3, key="again")
     assert told(world) == {}
     assert lost_acknowledgements(world.history, world.end) == 1

@@ -42,6 +42,7 @@ CHECKS: dict[str, Judge] = _named(
     promises.a_cancellation_stands,
     promises.units_go_back_once,
     limits.no_buyer_is_ever_over_the_limit,
+    limits.buyers_hold_what_their_orders_take,
     limits.one_order_a_key,
     streams.each_intent_is_applied_once,
     streams.nothing_is_trimmed_that_was_not_applied,

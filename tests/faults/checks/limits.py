@@ -31,6 +31,27 @@ def no_buyer_is_ever_over_the_limit(_: History, end: Snapshot) -> Iterator[str]:
             yield f"buyer {buyer} has {units} {sku} in live orders, limit {limit}"
 
 
+def buyers_hold_what_their_orders_take(_: History, end: Snapshot) -> Iterator[str]:
+    """At the end the front counts against each buyer what has not come back, and nothing else."""
+    taken: Counter[tuple[str, str, str]] = Counter()
+    for order in end.orders:
+        if order.status != "cancelled" or order.released_at is None:
+            taken[order.sale_id, order.buyer_id, order.sku] += order.quantity
+    held: Counter[tuple[str, str, str]] = Counter()
+    for holding, steps in end.log.holdings.items():
+        _shard, sale_id, buyer, sku = holding.split("/", 3)
+        held[sale_id, buyer, sku] += steps[-1].units
+    for sale_id, buyer, sku in sorted(taken.keys() | held.keys()):
+        units = held[sale_id, buyer, sku], taken[sale_id, buyer, sku]
+        if units[0] != units[1] and not _has_dead_letter(end, sale_id, sku):
+            yield f"buyer {buyer} holds {units[0]} {sku}, their orders take {units[1]}"
+
+
+def _has_dead_letter(end: Snapshot, sale_id: str, sku: str) -> bool:
+    """A dead letter holds units as well; whose, its row need not say."""
+    return any((each.sale_id, each.sku) == (sale_id, sku) for each in end.dead_letters)
+
+
 def one_order_a_key(_: History, end: Snapshot) -> Iterator[str]:
     """The end of an order id is the hash of buyer, sale and key: no two orders share it."""
     tokens = Counter((order.sale_id, token_in(order.order_id)) for order in end.orders)
