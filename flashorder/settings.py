@@ -80,6 +80,8 @@ class Settings(BaseSettings):
     body_timeout_seconds: Seconds = 10.0
     keepalive_timeout_seconds: Seconds = 75.0
     drain_timeout_seconds: Seconds = 10.0
+    # How long a silent connection may still send a request to a process that drains.
+    drain_linger_seconds: Seconds = 2.0
     buyer_requests_per_second: Seconds = 20.0
     buyer_requests_burst: Positive = 40
     address_requests_per_second: Seconds = 2_000.0

@@ -36,6 +36,8 @@ from flashorder.standalone.demonstration import import_shipped_catalogue
 from tests.cli.test_serve import serving, url_of
 from tests.infra.http.worker_group import Load, under
 
+# Each starts several processes, which takes its time on a machine that is busy.
+pytestmark = pytest.mark.timeout(240)
 COUNT = 2
 UNITS = 100_000
 ANSWERS_BETWEEN = 100
@@ -57,14 +59,14 @@ class Serving:
     async def next_pids(self) -> list[int]:
         """When other workers serve."""
         assert self.process.stdout is not None
-        line = await asyncio.wait_for(self.process.stdout.readline(), 40)
+        line = await asyncio.wait_for(self.process.stdout.readline(), 90)
         assert line.startswith(b"serving http://"), line
         return self.pids()
 
     async def logged(self, event: bytes) -> None:
         """Wait for a line of the log."""
         assert self.process.stderr is not None
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(90):
             while event not in (line := await self.process.stderr.readline()):
                 assert line, "the log has ended"
 
@@ -137,7 +139,9 @@ async def test_no_purchase_fails_while_workers_are_replaced(
         {"redis_url": redis_url, "database_url": database_url, "data_dir": tmp_path / "data"}
     )
     sale_id, sku = await open_sale(settings)
-    async with workers(redis_url, database_url, tmp_path) as running:
+    # Clients that come back late, on a machine that is busy, are no failure of ours.
+    patient = {"FLASHORDER_DRAIN_TIMEOUT_SECONDS": "40", "FLASHORDER_DRAIN_LINGER_SECONDS": "20"}
+    async with workers(redis_url, database_url, tmp_path, **patient) as running:
         served = running.pids()
         load = Purchases(running.url, sale_id, sku, settings)
         async with under(load, kept=4, new=4):
@@ -191,13 +195,13 @@ async def test_a_changed_file_is_read_and_a_wrong_one_leaves_everything_as_it_wa
     file = tmp_path / "web.env"
     file.write_text(f"FLASHORDER_METRICS_PORT={port}\n")
     async with workers(redis_url, database_url, tmp_path, FLASHORDER_ENV_FILE=str(file)) as running:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not (first := await started_at(port + 1)):
                 await asyncio.sleep(0.01)
         running.process.send_signal(signal.SIGHUP)
         for _ in range(COUNT):
             await running.next_pids()
-        async with asyncio.timeout(20):  # the ports go to the new ones when the old ones end
+        async with asyncio.timeout(60):  # the ports go to the new ones when the old ones end
             while not await started_at(port + 1) > first:
                 await asyncio.sleep(0.01)
         await running.logged(b"rolling_restart_ended")
@@ -243,5 +247,5 @@ async def test_a_terminal_that_hangs_up_ends_it_in_order(
         os.close(its)
         await url_of(process)
         os.close(ours)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             assert await process.wait() == 0

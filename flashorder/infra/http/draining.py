@@ -19,8 +19,6 @@ from aiohttp import web
 from flashorder.infra.http.connections import GuardedConnection
 from flashorder.infra.http.listening import accept_waiting
 
-# How long a silent connection is left open for one more request.
-LINGER_SECONDS: Final = 1.5
 # How long a worker that has a parent goes on accepting: until new connections are sent elsewhere.
 RELIEF_SECONDS: Final = 0.25
 POLL_SECONDS: Final = 0.02
@@ -46,13 +44,15 @@ class Draining:
         end_streams: Callable[[], Awaitable[None]],
         *,
         timeout_seconds: float,
+        linger_seconds: float,
         relieved: bool,
     ) -> None:
         """Answer what is in flight or arrives, and return when everybody has gone.
 
         ``relieved``: somebody else takes the new connections, and is given the time to begin.
-        ``end_streams`` is awaited when only what takes long, or never ends by itself, is left.
-        What is unanswered after ``timeout_seconds`` is cut off.
+        A connection that stays silent for ``linger_seconds`` is closed. ``end_streams`` is awaited
+        when only what takes long, or never ends by itself, is left. What is unanswered after
+        ``timeout_seconds`` is cut off.
         """
         clock = asyncio.get_running_loop().time
         deadline = clock() + timeout_seconds
@@ -62,7 +62,7 @@ class Draining:
         if relieved:
             await asyncio.sleep(min(RELIEF_SECONDS, timeout_seconds))
         await self._stop_accepting(listener)
-        linger_until = clock() + LINGER_SECONDS
+        linger_until = clock() + linger_seconds
         while clock() < deadline:
             waiting = [each for each in self._connections() if each.awaits_request]
             if not waiting:

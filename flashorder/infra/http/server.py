@@ -90,6 +90,7 @@ async def serve(
                 listener,
                 runner.shutdown,
                 timeout_seconds=settings.drain_timeout_seconds,
+                linger_seconds=settings.drain_linger_seconds,
                 relieved=shared is not None,
             )
         finally:

@@ -63,6 +63,8 @@ class WorkerProcess:
     async def until_up(self) -> None:
         """Wait until it serves, or has ended; ``up`` says which."""
         self.up = await self._says(UP)
+        if not self.up:
+            await self._process.wait()
 
     async def until_leaving(self) -> bool:
         """Wait until it begins to drain (True), or has ended without a word."""
@@ -96,6 +98,8 @@ class WorkerProcess:
         return False
 
     def _signal(self, number: signal.Signals) -> None:
+        # Popen's own send_signal looks whether the child has ended, and so takes its exit code away
+        # from asyncio, which then reports 255 (python/cpython issue 87744).
         if self.exit_code is None:
             with suppress(ProcessLookupError):
-                self._process.send_signal(number)
+                os.kill(self.pid, number)

@@ -124,9 +124,8 @@ async def test_a_response_of_aiohttp_says_that_it_is_the_last_too() -> None:
         writer.close()
 
 
-async def test_who_stays_silent_is_closed_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(draining, "LINGER_SECONDS", 0.1)
-    async with site_with() as site:
+async def test_who_stays_silent_is_closed_after_a_while() -> None:
+    async with site_with(drain_linger_seconds=0.1) as site:
         idle_reader, idle_writer = await site.connect()
         idle_writer.write(GET)
         await idle_reader.readuntil(QUICK)
@@ -143,9 +142,8 @@ async def test_a_request_that_nobody_has_read_yet_is_answered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It lies in the kernel at the moment at which the silent are closed."""
-    monkeypatch.setattr(draining, "LINGER_SECONDS", 0.0)
     monkeypatch.setattr(draining, "POLL_SECONDS", 0.0)
-    async with site_with() as site:
+    async with site_with(drain_linger_seconds=1e-9) as site:
         with socket.create_connection((site.listening.host, site.listening.port)) as client:
             client.sendall(GET)
             loop = asyncio.get_running_loop()

@@ -7,6 +7,8 @@ import signal
 from collections import Counter
 from typing import Any
 
+import pytest
+
 from tests.infra.http.worker_group import COUNT, Load, group, under
 
 ROUNDS = 3
@@ -27,6 +29,7 @@ class Echoes(Load):
         return right
 
 
+@pytest.mark.timeout(240)
 async def test_no_request_fails_while_workers_are_replaced() -> None:
     async with group() as running:
         pids = await running.next_pids()

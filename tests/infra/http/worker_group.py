@@ -60,12 +60,12 @@ class Group:
                 [self.program, "-m", MODULE, str(os.getpid()), str(listener)],
                 dict(self.environment),
             ),
-            drain_timeout_seconds=5.0,
+            drain_timeout_seconds=40.0,
             on_change=self.told.put_nowait,
         )
 
     async def next_pids(self) -> list[int]:
-        return await asyncio.wait_for(self.told.get(), 25)
+        return await asyncio.wait_for(self.told.get(), 60)
 
     async def answering(self) -> int:
         async with (
@@ -87,7 +87,7 @@ async def group(*, plain: bool = False, **environment: str) -> AsyncIterator[Gro
             yield running
         finally:
             running.stopping.set()
-            await asyncio.wait_for(task, 25)
+            await asyncio.wait_for(task, 60)
 
 
 class Load:
@@ -112,14 +112,14 @@ class Load:
     async def answers(self, more: int) -> None:
         """Wait for so many more."""
         wanted = self.answered + more
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(60):
             while self.answered < wanted:
                 await asyncio.sleep(0.01)
 
     async def run_client(self, *, keep_alive: bool, think_seconds: float) -> None:
         """One request after the other; ``keep_alive``: on one connection while it lasts."""
         connector = aiohttp.TCPConnector(force_close=not keep_alive)
-        timeout = aiohttp.ClientTimeout(total=20)
+        timeout = aiohttp.ClientTimeout(total=30)
         async with aiohttp.ClientSession(self._url, connector=connector, timeout=timeout) as client:
             while not self.stopping.is_set():
                 await self._ask(client)
