@@ -29,7 +29,8 @@
 --   16 SKU_NOT_IN_SALE   0
 --   17 STALE_GENERATION  generation of the store
 --   18 STOCK_MISSING     0: the item is there and its stock is not; refused, never defaulted
--- Writes: intents (an entry a purchase), tokens, buyers, stock, sold, accepts.
+-- Writes: intents (an entry a purchase, as kernel/intents.py has it), tokens, buyers, stock, sold,
+--         accepts.
 -- Invariant: stock + sold is unchanged for each SKU; stock >= 0; an entry exists if and only if the
 --            units were taken; accepts grows by one a new token, so while it stands still, no token
 --            of the SKU is new; no token of an SKU is new while a lease on it stands.
@@ -102,8 +103,7 @@ local holdings = redis.call('HMGET', buyers_key, unpack(holding_fields))
 local new_records, new_holdings = {}, {}
 local items = {}
 local reply = { now_ms, window_ms }
-local accepted, token_pairs, holding_pairs = {}, {}, {}
-local now_text = string.format('%.0f', now_ms)
+local entries, token_pairs, holding_pairs = {}, {}, {}
 local due_text = string.format('%.0f', now_ms + window_ms)
 
 local function load_item(sku)
@@ -124,6 +124,14 @@ local function load_item(sku)
   }
   items[sku] = item
   return item
+end
+
+-- What the records, and the entries, of one wish have in common in this batch.
+local function write_common(wish, item)
+  wish.record_end =
+    wish.quantity_text .. ':' .. item.price_text .. ':' .. due_text .. ':' .. wish.sku
+  wish.entry_start = struct.pack('>I2', #wish.sku) .. ARGV[2] .. struct.pack('>I8I8I4I8I4',
+    now_ms, now_ms + window_ms, tonumber(ARGV[1]), item.price, wish.quantity)
 end
 
 for i = 1, count do
@@ -159,13 +167,12 @@ for i = 1, count do
       item.stock = item.stock - quantity
       item.taken = item.taken + quantity
       item.accepts = item.accepts + 1
-      wish.record_end = wish.record_end or (
-        wish.quantity_text .. ':' .. item.price_text .. ':' .. due_text .. ':' .. sku)
+      if not wish.entry_start then write_common(wish, item) end
       record = 'A\1' .. string.sub(who, 1, 6) .. string.sub(who, 33, 40) .. wish.record_end
       new_records[token] = record
       new_holdings[holding_field] = held + quantity
-      local n = #accepted + 1
-      accepted[n] = i
+      local n = #entries + 1
+      entries[n] = wish.entry_start .. who .. sku
       token_pairs[2 * n - 1], token_pairs[2 * n] = token, record
       -- A buyer who bought twice comes twice: the later number is the one that stays.
       holding_pairs[2 * n - 1], holding_pairs[2 * n] = holding_field, held + quantity
@@ -174,26 +181,13 @@ for i = 1, count do
   reply[2 * i + 1], reply[2 * i + 2] = code, detail
 end
 
-if #accepted == 0 then
+if #entries == 0 then
   return reply
 end
 
 -- Only writes from here. XADD comes first: it is the one that could still be refused.
-for n = 1, #accepted do
-  local at = FIRST + (accepted[n] - 1) * STRIDE
-  local who, wish = ARGV[at], wishes[ARGV[at + 1]]
-  redis.call('XADD', intents_key, '*',
-    'order_id', string.sub(who, 1, 16),
-    'buyer_id', string.sub(who, 17, 32),
-    'sale_id', ARGV[2],
-    'sku', wish.sku,
-    'quantity', wish.quantity_text,
-    'unit_price', items[wish.sku].price_text,
-    'address_id', string.sub(who, 41),
-    'fingerprint', string.sub(who, 33, 40),
-    'accepted_ms', now_text,
-    'due_ms', due_text,
-    'generation', ARGV[1])
+for n = 1, #entries do
+  redis.call('XADD', intents_key, '*', 'intent', entries[n])
 end
 redis.call('HSET', tokens_key, unpack(token_pairs))
 redis.call('HSET', buyers_key, unpack(holding_pairs))

@@ -10,6 +10,8 @@ from redis.asyncio import Redis
 
 from flashorder.infra.redis.connection import store_failures
 from flashorder.infra.redis.keys import sale_keys
+from flashorder.kernel.identifiers import TOKEN_BYTES
+from flashorder.kernel.intents import INTENT_FIELD, unpack_intent
 
 BITS_PER_TOKEN_MIN: Final = 16
 ROOM_MIN: Final = 1024
@@ -69,8 +71,5 @@ def tokens_of(
 ) -> list[bytes]:
     """The tokens of the stream's ``entries`` that are of this SKU of this sale."""
     wanted = (sale_id.bytes, sku.encode())
-    return [
-        fields[b"order_id"][6:]
-        for _, fields in entries
-        if (fields[b"sale_id"], fields[b"sku"]) == wanted
-    ]
+    intents = (unpack_intent(fields[INTENT_FIELD]) for _, fields in entries)
+    return [each.order_id[-TOKEN_BYTES:] for each in intents if (each.sale_id, each.sku) == wanted]

@@ -14,10 +14,12 @@ from flashorder.infra.postgres.pool import Pool
 from flashorder.infra.redis import keys
 from flashorder.infra.redis.scripts import load_script
 from flashorder.kernel.identifiers import new_id
+from flashorder.kernel.intents import INTENT_FIELD
 from flashorder.reservations.holds import StoreHolds
 from flashorder.sales.front import FrontItem, FrontSale, SaleFront
 from flashorder.sales.model import SaleStatus
 from flashorder.settings import Settings
+from tests.intents import pack_intent
 from tests.reservations.front import FAR_FUTURE_MS, a_purchase
 
 PRICE = 1999
@@ -137,25 +139,28 @@ class Shop:
         await Consumer(self.redis, self.pool, settings()).drain_all()
 
     async def add_entry(self, count: int = 1, **changes: Any) -> list[dict[str, Any]]:
-        """Entries as reserve.lua writes them, with what a test wants otherwise; None: left out."""
+        """Entries as reserve.lua writes them, with what a test wants otherwise; their parts.
+
+        ``intent`` is a value that is none.
+        """
+        broken = changes.pop("intent", None)
         written = []
         async with self.redis.pipeline(transaction=False) as pipe:
             for _ in range(count):
-                fields = {**self.entry(), **changes}
-                fields = {name: value for name, value in fields.items() if value is not None}
-                written.append(fields)
-                pipe.xadd(keys.intents(0), fields)
+                parts = {**self.parts(), **changes}
+                written.append(parts)
+                pipe.xadd(keys.intents(0), {INTENT_FIELD: broken or pack_intent(**parts)})
             await pipe.execute()
         return written
 
-    def entry(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, Any]:
         return {
             "order_id": new_id().bytes,
             "buyer_id": os.urandom(16),
             "sale_id": self.sale_id.bytes,
             "sku": self.sale.items[0].sku,
             "quantity": 1,
-            "unit_price": PRICE,
+            "unit_price_amount": PRICE,
             "address_id": b"",
             "fingerprint": os.urandom(8),
             "accepted_ms": 1_700_000_000_000,

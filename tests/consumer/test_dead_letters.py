@@ -117,7 +117,7 @@ async def test_discarding_an_entry_whose_order_stands_keeps_its_units(
 async def test_unknown_and_undecodable_ones(shop: Shop, letters: DeadLetters) -> None:
     with pytest.raises(NotFound):
         await letters.retry(new_id(), new_id())
-    await shop.add_entry(1, order_id=None)
+    await shop.add_entry(1, intent=b"none")
     await Consumer(shop.redis, shop.pool, settings()).drain_all()
     (row,) = await letters.page(None, None, 10)
     with pytest.raises(Conflict):

@@ -16,8 +16,10 @@ from flashorder.infra.postgres.pool import Pool
 from flashorder.infra.redis.keys import intents
 from flashorder.inventory.reconciliation.reading import Reader
 from flashorder.kernel.identifiers import new_id
+from flashorder.kernel.intents import INTENT_FIELD, unpack_intent
 from flashorder.sales.front import SaleFront
 from tests.consumer.shop import Shop, settings
+from tests.intents import pack_intent
 
 
 async def place(shop: Shop) -> Placed:
@@ -36,8 +38,8 @@ async def errors(shop: Shop) -> list[str]:
     [
         ({"sku": "NOT-IN-SALE"}, "name"),
         ({"sale_id": os.urandom(16)}, "currency"),
-        ({"quantity": "many"}, "int"),
-        ({"order_id": None}, "order_id is missing"),
+        ({"intent": b"many"}, "too short"),
+        ({"quantity": 0}, "quantity is 0"),
         ({"quantity": 11}, "no units left"),
     ],
 )
@@ -53,8 +55,7 @@ async def test_the_poison_is_put_aside_and_the_rest_is_placed(
     assert why in error
     letter = await shop.pool.fetchrow("SELECT * FROM dead_letters")
     assert letter["status"] == "held"
-    if bad.get("order_id"):
-        assert letter["order_id"] is None or letter["order_id"].bytes == bad["order_id"]
+    assert letter["order_id"] is None or letter["order_id"].bytes == bad["order_id"]
     assert await shop.violations() == []
 
 
@@ -83,8 +84,7 @@ async def test_an_entry_put_aside_stays_so_when_it_is_delivered_again(
 
 
 async def test_the_same_order_twice_in_a_batch_is_one_order(shop: Shop) -> None:
-    entry = shop.entry()
-    await shop.add_entry(2, **entry)
+    await shop.add_entry(2, **shop.parts())
     assert await place(shop) == Placed(1, 0)
     assert await shop.committed() == 1
     assert await shop.violations() == []
@@ -113,7 +113,8 @@ async def letter(shop: Shop) -> dict[str, Any]:
 
 @pytest.mark.parametrize("sequence", [2**31, 2**63 - 1, 2**63 + 5])
 async def test_an_entry_of_any_id_passes(shop: Shop, sequence: int) -> None:
-    await shop.redis.xadd(intents(0), shop.entry(), id=f"1700000000000-{sequence}")
+    good = {INTENT_FIELD: pack_intent(**shop.parts())}
+    await shop.redis.xadd(intents(0), good, id=f"1700000000000-{sequence}")
     await shop.redis.xadd(intents(0), {"n": 1}, id=f"1700000000001-{sequence}")
     kept = sequence < 2**63
     assert await place(shop) == (Placed(1, 1) if kept else Placed(0, 2))
@@ -175,19 +176,21 @@ async def _waits_for_the_lock(shop: Shop) -> None:
 
 
 async def test_a_bad_entry_says_what_it_holds_as_far_as_it_can_be_read(shop: Shop) -> None:
-    (bad,) = await shop.add_entry(1, quantity=7, unit_price=10**15, order_id=b"short")
+    (bad,) = await shop.add_entry(1, quantity=7, unit_price_amount=10**15, sku=b"\xff")
     assert await place(shop) == Placed(0, 1)
     kept = await letter(shop)
-    assert kept["order_id"] is None
-    assert (kept["sale_id"], kept["sku"], kept["quantity"]) == (shop.sale_id, bad["sku"], 7)
+    assert kept["order_id"].bytes == bad["order_id"]
+    assert (kept["sale_id"], kept["sku"], kept["quantity"]) == (shop.sale_id, None, 7)
     assert kept["buyer_id"].bytes == bad["buyer_id"]
 
 
 async def test_reconciliation_counts_the_units_of_a_bad_entry(shop: Shop) -> None:
     await shop.buy(3)
-    (entry,) = await shop.redis.xrange(intents(0))
+    ((_, fields),) = await shop.redis.xrange(intents(0))
+    raw = unpack_intent(fields[INTENT_FIELD])
     await shop.redis.delete(intents(0))
-    await shop.redis.xadd(intents(0), {**entry[1], b"unit_price": str(10**15)})
+    spoilt = pack_intent(**raw._replace(unit_price_amount=10**15)._asdict())
+    await shop.redis.xadd(intents(0), {INTENT_FIELD: spoilt})
     assert await place(shop) == Placed(0, 1)
     await shop.pool.execute("UPDATE sales SET synced_revision = 1")
     reader = Reader(shop.pool, shop.redis, SaleFront(shop.redis, 1), 1)

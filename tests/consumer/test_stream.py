@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from flashorder.consumer import Consumer
 from flashorder.consumer.stream import GROUP, IntentStream
 from flashorder.infra.redis.keys import intents
+from flashorder.kernel.intents import INTENT_FIELD, unpack_intent
 from tests.consumer.shop import Shop, settings
 
 KEY = intents(0)
@@ -91,7 +92,10 @@ async def test_the_stream_and_postgres_together_always_hold_every_entry(shop: Sh
             await IntentStream(shop.redis, 0, "dead", entries_max=2).read_new()
         else:
             await consumers[0].trim()
-        in_stream = {fields[b"order_id"] for _, fields in await shop.redis.xrange(KEY)}
+        in_stream = {
+            unpack_intent(fields[INTENT_FIELD]).order_id
+            for _, fields in await shop.redis.xrange(KEY)
+        }
         orders = {row[0].bytes for row in await shop.pool.fetch("SELECT order_id FROM orders")}
         letters = {
             row[0].bytes for row in await shop.pool.fetch("SELECT order_id FROM dead_letters")

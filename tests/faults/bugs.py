@@ -99,7 +99,7 @@ def overlooks_its_tokens() -> None:
 @bug()
 def leaves_no_entry() -> None:
     """The first purchase of a batch takes units and never reaches the stream."""
-    _script("reserve", "for n = 1, #accepted do", "for n = 2, #accepted do")
+    _script("reserve", "for n = 1, #entries do", "for n = 2, #entries do")
 
 
 @bug("kill consumer.0", "kill consumer.1")

@@ -16,6 +16,8 @@ from uuid import UUID
 import hiredis
 import msgspec
 
+from flashorder.kernel.intents import INTENT_FIELD, unpack_intent
+
 READ_BYTES = 1 << 20
 BUYER_BYTES = 16
 _SALE_KEY = re.compile(rb"^\{s(\d+)\}:sale:([0-9a-f-]{36}):(stock|sold|buyers|tokens)$")
@@ -230,16 +232,16 @@ class _Replay:
         self._streams[shard] = [each for each in stream if not is_gone(each)]
 
     def _entry(self, shard: int, intent: bytes, flat: Command) -> Entry:
-        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        raw = unpack_intent(dict(zip(flat[::2], flat[1::2], strict=True))[INTENT_FIELD])
         return Entry(
             self.log.length,
             shard,
             _intent(intent),
-            str(UUID(bytes=fields[b"order_id"])),
-            str(UUID(bytes=fields[b"buyer_id"])),
-            str(UUID(bytes=fields[b"sale_id"])),
-            fields[b"sku"].decode(),
-            int(fields[b"quantity"]),
+            str(UUID(bytes=raw.order_id)),
+            str(UUID(bytes=raw.buyer_id)),
+            str(UUID(bytes=raw.sale_id)),
+            raw.sku.decode(),
+            raw.quantity,
         )
 
     def _forget(self, key: bytes) -> None:

@@ -22,6 +22,7 @@ from hypothesis.stateful import (
 from msgspec import structs
 
 from flashorder.infra.redis import keys
+from flashorder.kernel.intents import INTENT_FIELD, unpack_intent
 from flashorder.reservations.records import Purchase, PurchaseRecord, ReserveCode
 from flashorder.sales.model import SaleStatus
 from tests.reservations.front import FAR_FUTURE_MS, SyncFront, a_purchase, a_sale, an_item
@@ -53,11 +54,16 @@ def test_a_purchase_takes_units_and_leaves_an_entry(front: SyncFront) -> None:
     assert front.units(front.keys.stock) == {"85123A": 3, "71053": 3}
     assert front.units(front.keys.sold) == {"85123A": 2, "71053": 0}
     ((_, entry),) = front.client.xrange(keys.intents(0))
-    assert entry[b"order_id"] == purchase.prefix + purchase.token
-    assert entry[b"buyer_id"] == purchase.buyer_id
-    assert entry[b"sale_id"] == front.sale.sale_id.bytes
-    assert (entry[b"sku"], entry[b"quantity"], entry[b"unit_price"]) == (b"85123A", b"2", b"255")
-    assert int(entry[b"due_ms"]) - int(entry[b"accepted_ms"]) == 900_000
+    assert list(entry) == [INTENT_FIELD]
+    intent = unpack_intent(entry[INTENT_FIELD])
+    assert intent.order_id == purchase.prefix + purchase.token
+    assert intent.buyer_id == purchase.buyer_id
+    assert intent.sale_id == front.sale.sale_id.bytes
+    assert (intent.sku, intent.quantity, intent.unit_price_amount) == (b"85123A", 2, 255)
+    assert (intent.fingerprint, intent.generation) == (purchase.fingerprint, 1)
+    seconds, microseconds = front.client.time()
+    assert 0 <= seconds * 1000 + microseconds // 1000 - intent.accepted_ms <= 60_000
+    assert intent.due_ms - intent.accepted_ms == 900_000
 
 
 def test_the_same_key_gives_the_first_answer_even_within_a_batch(front: SyncFront) -> None:
@@ -81,10 +87,12 @@ def test_an_entry_has_the_address_that_was_chosen(front: SyncFront) -> None:
     chosen = structs.replace(a_purchase(front.sale), address_id=address)
     none = a_purchase(front.sale, sku="71053", quantity=3)
     assert codes(front.reserve(chosen, none)) == [ReserveCode.ACCEPTED] * 2
-    (_, first), (_, second) = front.client.xrange(keys.intents(0))
-    assert (first[b"address_id"], second[b"address_id"]) == (address, b"")
-    assert (second[b"sku"], second[b"quantity"]) == (b"71053", b"3")
-    assert first[b"fingerprint"] == chosen.fingerprint
+    first, second = (
+        unpack_intent(fields[INTENT_FIELD]) for _, fields in front.client.xrange(keys.intents(0))
+    )
+    assert (first.address_id, second.address_id) == (address, b"")
+    assert (first.sku, first.quantity) == (b"85123A", 1)
+    assert (second.sku, second.quantity) == (b"71053", 3)
 
 
 def test_limit_and_stock_hold_within_a_batch(front: SyncFront) -> None:

@@ -12,6 +12,7 @@ from redis.exceptions import ResponseError
 
 from flashorder.infra.redis.connection import store_failures
 from flashorder.infra.redis.keys import intents
+from flashorder.kernel.intents import INTENT_FIELD, unpack_intent
 
 GROUP = "orders"
 PAGE_ENTRIES = 1000
@@ -120,10 +121,9 @@ async def _count_from(redis: Redis, shard: int, first: tuple[int, int]) -> int:
 def _entry(shard: int, entry_id: Any, fields: Any) -> StreamEntry:
     ms, seq = parse_entry_id(entry_id)
     try:
-        sale_id = uuid.UUID(bytes=fields[b"sale_id"])
-        return StreamEntry(
-            shard, ms, seq, sale_id, fields[b"sku"].decode(), int(fields[b"quantity"])
-        )
+        raw = unpack_intent(fields[INTENT_FIELD])
+        sale_id = uuid.UUID(bytes=raw.sale_id)
+        return StreamEntry(shard, ms, seq, sale_id, raw.sku.decode(), raw.quantity)
     except (KeyError, ValueError, TypeError, AttributeError):
         return StreamEntry(shard, ms, seq, None, "", 0)
 

@@ -20,13 +20,14 @@ from flashorder.inventory.reconciliation.service import (
 from flashorder.inventory.reconciliation.store import ReconciliationStore
 from flashorder.inventory.reconciliation.stream import GROUP, parse_entry_id
 from flashorder.kernel.identifiers import order_id_prefix
+from flashorder.kernel.intents import INTENT_FIELD, RawIntent, unpack_intent
 from flashorder.reservations.holds import StoreHolds
 from flashorder.sales.front import FrontItem, FrontSale, SaleFront
 from flashorder.sales.model import SaleStatus
 
 SKU = "85123A"
 FAR_FUTURE_MS = 4_102_444_800_000
-Entry = tuple[tuple[int, int], dict[bytes, bytes]]
+Entry = tuple[tuple[int, int], RawIntent]
 
 
 class Desk:
@@ -96,14 +97,16 @@ class Desk:
         flat = [entry for page in pages for entry in page]
         if flat and isinstance(flat[0], list):  # RESP3 nests a list a stream
             flat = [entry for chunk in flat for entry in chunk]
-        return [(parse_entry_id(entry_id), fields) for entry_id, fields in flat]
+        return [
+            (parse_entry_id(entry_id), unpack_intent(fields[INTENT_FIELD]))
+            for entry_id, fields in flat
+        ]
 
     async def apply(self, entries: list[Entry], *, acknowledge: bool = True) -> list[uuid.UUID]:
         """Make orders of entries."""
         orders = []
-        for (ms, seq), fields in entries:
-            order_id = uuid.UUID(bytes=fields[b"order_id"])
-            quantity = int(fields[b"quantity"])
+        for (ms, seq), raw in entries:
+            order_id, quantity = uuid.UUID(bytes=raw.order_id), raw.quantity
             async with self.pool.acquire() as connection, connection.transaction():
                 await connection.execute(
                     "INSERT INTO orders (order_id, order_number, buyer_id, sale_id, currency, "
@@ -111,9 +114,8 @@ class Desk:
                     "payment_due_at) "
                     "VALUES ($1, $2, $3, $4, 'GBP', $5, 0, $6, $7, $8, $9, "
                     "to_timestamp($10::bigint / 1000.0))",
-                    order_id, str(order_id), uuid.UUID(bytes=fields[b"buyer_id"]), self.sale_id,
-                    255 * quantity, ms, seq, datetime.now(UTC), fields[b"fingerprint"],
-                    int(fields[b"due_ms"]),
+                    order_id, str(order_id), uuid.UUID(bytes=raw.buyer_id), self.sale_id,
+                    255 * quantity, ms, seq, datetime.now(UTC), raw.fingerprint, raw.due_ms,
                 )  # fmt: skip
                 await connection.execute(
                     "INSERT INTO order_lines VALUES ($1, 1, $2, 'H', $3, 255, $4)",
@@ -129,7 +131,7 @@ class Desk:
                 )
             orders.append(order_id)
             if acknowledge:
-                await self.acknowledge([((ms, seq), fields)])
+                await self.acknowledge([((ms, seq), raw)])
         return orders
 
     async def acknowledge(self, entries: list[Entry]) -> None:
@@ -138,15 +140,15 @@ class Desk:
 
     async def bury(self, entries: list[Entry]) -> None:
         """Put entries among the dead letters."""
-        for (ms, seq), fields in entries:
+        for (ms, seq), raw in entries:
             await self.pool.execute(
                 "INSERT INTO dead_letters (dead_letter_id, shard, intent_ms, intent_seq, order_id, "
                 "sale_id, buyer_id, sku, quantity, fields, error) "
                 "VALUES ($1, 0, $2, $3, $4, $5, $6, $7, $8, '{}', 'poison')",
-                uuid.uuid4(), ms, seq, uuid.UUID(bytes=fields[b"order_id"]), self.sale_id,
-                uuid.UUID(bytes=fields[b"buyer_id"]), SKU, int(fields[b"quantity"]),
+                uuid.uuid4(), ms, seq, uuid.UUID(bytes=raw.order_id), self.sale_id,
+                uuid.UUID(bytes=raw.buyer_id), SKU, raw.quantity,
             )  # fmt: skip
-            await self.acknowledge([((ms, seq), fields)])
+            await self.acknowledge([((ms, seq), raw)])
 
     async def cancel(self, order_id: uuid.UUID) -> None:
         await self.pool.execute(
