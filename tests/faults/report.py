@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -88,21 +89,19 @@ def lines(run: Run) -> Iterator[str]:
 
 
 def recovery_seconds(history: History) -> Iterator[float]:
-    """From the begin of each fault to the first definite answer to a purchase asked after it."""
-    answers = sorted(
-        (call.asked_at, call.answered_at)
-        for call in history.of("buy")
-        if call.outcome is not Outcome.UNKNOWN
-    )
-    earliest = [answered for _, answered in answers]
+    """For each fault: from the first purchase asked after it to the first definite answer to one.
+
+    Nobody asks for a while at the end of a run: what nobody asked was not unanswered.
+    """
+    calls = sorted(history.of("buy"), key=lambda call: call.asked_at)
+    asked = [call.asked_at for call in calls]
+    earliest = [math.inf if call.outcome is Outcome.UNKNOWN else call.answered_at for call in calls]
     for n in range(len(earliest) - 2, -1, -1):
         earliest[n] = min(earliest[n], earliest[n + 1])
-    asked = [at for at, _ in answers]
     for line in history.happened:
-        if line.what.startswith("fault "):
-            n = bisect.bisect_left(asked, line.at)
-            if n < len(asked):
-                yield earliest[n] - line.at
+        n = bisect.bisect_left(asked, line.at)
+        if line.what.startswith("fault") and n < len(asked) and earliest[n] < math.inf:
+            yield earliest[n] - asked[n]
 
 
 def percentile(ordered: list[float], share: float) -> float | None:
