@@ -33,7 +33,7 @@ async def caught_by(name: str | None) -> list[dict[str, Any]]:
         purchases=PURCHASES,
         seconds=SECONDS,
         window_seconds=4,
-        patience_seconds=12.0,
+        patience_seconds=20.0,
         shape=Shape(bug=name),
     )
     with tempfile.TemporaryDirectory(prefix="flashorder-tester-") as folder:
