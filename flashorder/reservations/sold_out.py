@@ -87,7 +87,7 @@ class _Lease:
 class SoldOut:
     """A worker's memos of every shard; ``run`` is their owner's task, in the loop that makes them.
 
-    ``refuses`` and ``heard`` are for each purchase and cost less than a microsecond. At most
+    ``refuses`` and ``heard`` are for each purchase and cost about a microsecond. At most
     ``skus_max`` SKUs are remembered, none of a sale with more than ``tokens_max`` purchases.
     """
 
