@@ -71,12 +71,11 @@ def request_fingerprint(secret: bytes, buyer_id: bytes, body: bytes) -> bytes:
     The first four are the end of the buyer's id, so that the record of an order proves its owner;
     the last four are a keyed hash of the body.
     """
-    return buyer_id[-4:] + _body_hash(secret, body)
+    return buyer_id[-4:] + body_hash(secret, body)
 
 
-@lru_cache(maxsize=1024)
-def _body_hash(secret: bytes, body: bytes) -> bytes:
-    """Remembered, since in a sale nearly everybody wants the same."""
+def body_hash(secret: bytes, body: bytes) -> bytes:
+    """The last four bytes of a fingerprint."""
     return hashlib.blake2b(
         body, key=secret, digest_size=FINGERPRINT_BYTES - 4, person=b"fingerprint"
     ).digest()

@@ -56,6 +56,7 @@ class AcceptedBody(msgspec.Struct):
 
 def endpoints(reservations: Reservations) -> list[Endpoint]:
     """The call that buys."""
+    known_sale = reservations.known_sale
 
     def wanted(call: Call, sale: FrontSale) -> Purchase:
         body: PurchaseBody = call.body
@@ -74,7 +75,8 @@ def endpoints(reservations: Reservations) -> list[Endpoint]:
         return answer_of(sale, purchase, verdict)
 
     def buy_directly(call: Call, settle: Settle) -> bool:
-        sale = reservations.known_sale(call.path_id("sale_id"))
+        sale_id = parse_id(call.path["sale_id"])
+        sale = known_sale(sale_id) if sale_id is not None else None
         if sale is None:
             return False
         purchase = wanted(call, sale)

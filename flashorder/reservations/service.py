@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, Protocol
 
 import structlog
@@ -14,9 +15,9 @@ from flashorder.infra.redis.connection import store_failures
 from flashorder.infra.redis.keys import sale_keys
 from flashorder.kernel.errors import NotFound
 from flashorder.kernel.identifiers import (
+    body_hash,
     idempotency_token,
     order_id_prefix,
-    request_fingerprint,
     shard_of,
 )
 from flashorder.reservations.admission import Admission
@@ -102,9 +103,7 @@ class Reservations:
             generation=sale.generation,
             token=idempotency_token(self._secret, buyer_id, sale.sale_bytes, idempotency_key),
             prefix=order_id_prefix(),
-            fingerprint=request_fingerprint(
-                self._secret, buyer_id, b"%d|%b|%b" % (quantity, address_id, sku.encode())
-            ),
+            fingerprint=buyer_id[-4:] + _wish_hash(self._secret, quantity, address_id, sku),
             buyer_id=buyer_id,
             sku=sku,
             quantity=quantity,
@@ -177,6 +176,12 @@ class Reservations:
             if record.prefix == prefix and record.belongs_to(buyer_id.bytes):
                 return _accepted(order_id, sale, record)
         return None
+
+
+@lru_cache(maxsize=1024)
+def _wish_hash(secret: bytes, quantity: int, address_id: bytes, sku: str) -> bytes:
+    """Remembered, since in a sale nearly everybody wants the same."""
+    return body_hash(secret, b"%d|%b|%b" % (quantity, address_id, sku.encode()))
 
 
 def _accepted(order_id: uuid.UUID, sale: FrontSale, record: PurchaseRecord) -> AcceptedPurchase:

@@ -60,22 +60,24 @@ class Answer(web.StreamResponse):
         closes: bool = False,
     ) -> None:
         # No super().__init__: none of the state it sets up is used by the overridden methods.
-        self._code = status
+        # ``code`` and ``stays_open`` are what aiohttp calls ``status`` and ``keep_alive``: asking a
+        # property costs a call.
+        self.code = status
         self._content = body
         self._type = content_type
         self._lines = lines
-        self._stays_open = not closes
+        self.stays_open = not closes
         self._written = False
 
     @property
     def status(self) -> int:
         """The status code."""
-        return self._code
+        return self.code
 
     @property
     def reason(self) -> str:
         """The reason phrase."""
-        return _STATUS_LINES[self._code][4:]
+        return _STATUS_LINES[self.code][4:]
 
     @property
     def content(self) -> bytes:
@@ -99,11 +101,11 @@ class Answer(web.StreamResponse):
     @property
     def keep_alive(self) -> bool | None:
         """Whether the connection serves further requests."""
-        return self._stays_open
+        return self.stays_open
 
     def force_close(self) -> None:
         """End the connection with this answer."""
-        self._stays_open = False
+        self.stays_open = False
 
     @property
     def prepared(self) -> bool:
@@ -118,11 +120,11 @@ class Answer(web.StreamResponse):
     def whole(self) -> bytes:
         """Everything as HTTP/1.1 wants it, for a connection without a request."""
         content = self._content
-        if not content or not self._stays_open:
+        if not content or not self.stays_open:
             return self._bytes("GET", http_1_0=False)
         # What nearly every direct call is answered with, in one piece.
         return (
-            f"HTTP/1.1 {_STATUS_LINES[self._code]}\r\nContent-Type: {self._type}\r\n"
+            f"HTTP/1.1 {_STATUS_LINES[self.code]}\r\nContent-Type: {self._type}\r\n"
             f"Content-Length: {len(content)}\r\nDate: {_date.now()}\r\n{self._lines}\r\n"
         ).encode("latin-1") + content
 
@@ -134,10 +136,10 @@ class Answer(web.StreamResponse):
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the client has gone")
-        if self._stays_open and (
+        if self.stays_open and (
             not request.keep_alive or getattr(request.protocol, "closing", False)
         ):
-            self._stays_open = False
+            self.stays_open = False
         transport.write(self._bytes(request.method, http_1_0=request.version <= HttpVersion10))
         if request.protocol.writing_paused:
             await self._drain(request, transport)
@@ -148,13 +150,13 @@ class Answer(web.StreamResponse):
         assert not data, "an Answer is whole from the beginning"
 
     def _bytes(self, method: str, *, http_1_0: bool) -> bytes:
-        if not self._stays_open:
+        if not self.stays_open:
             connection = "Connection: close\r\n"
         elif http_1_0:
             connection = "Connection: keep-alive\r\n"
         else:
             connection = ""
-        status = self._code
+        status = self.code
         content = self._content
         described = (
             ""

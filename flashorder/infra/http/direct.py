@@ -106,7 +106,7 @@ class DirectCalls:
                     answer = _failure(outcome, message, parts)
                 if lines:
                     answer.add_lines(lines)
-                record(answer.status, perf_counter() - began)
+                record(answer.code, perf_counter() - began)
                 reply(answer)
 
             try:
@@ -202,8 +202,10 @@ class DirectConnection(GuardedConnection):
                 self._messages.clear()
                 assert self._parser is not None, "the connection is open"
                 self._parser.message_consumed()
-                self._heard = True
-                self.head_is_complete()
+                if self._between_requests:
+                    self._between_requests = False
+                else:
+                    self.head_is_complete()
                 self._waiter, self._kept_waiter = None, waiter
                 self._request_in_progress = True
                 self._closes = message.should_close
@@ -222,7 +224,7 @@ class DirectConnection(GuardedConnection):
         transport = self.transport
         if transport is None or waiter is None:
             return  # the client has gone
-        if self._closes or self.closing or self._force_close or not answer.keep_alive:
+        if self._closes or self.closing or self._force_close or not answer.stays_open:
             answer.force_close()
             transport.write(answer.whole())
             self.force_close()
