@@ -25,7 +25,7 @@ from flashorder.kernel.errors import (
 from flashorder.kernel.identifiers import id_text, order_number, parse_id
 from flashorder.reservations.batching import Outcome
 from flashorder.reservations.records import Purchase, PurchaseRecord, ReserveCode, Verdict
-from flashorder.reservations.service import BUILT_ANEW, Reservations
+from flashorder.reservations.service import BUILT_ANEW, NOTHING_LEFT, Reservations
 from flashorder.sales.front import FrontSale
 
 QUANTITY_MAX = 1_000_000
@@ -56,19 +56,11 @@ class AcceptedBody(msgspec.Struct):
 
 def endpoints(reservations: Reservations) -> list[Endpoint]:
     """The call that buys."""
-    known_sale = reservations.known_sale
-
-    def wanted(call: Call, sale: FrontSale) -> Purchase:
-        body: PurchaseBody = call.body
-        assert call.idempotency_key is not None, "the endpoint demands it"
-        return reservations.purchase(
-            sale,
-            call.caller.account_bytes,
-            call.idempotency_key,
-            body.sku,
-            body.quantity,
-            _address(body.address_id) if body.address_id is not None else b"",
-        )
+    known_sale, token_of, refuses = (
+        reservations.known_sale,
+        reservations.token,
+        reservations.refuses,
+    )
 
     def answered(sale: FrontSale, purchase: Purchase, verdict: Verdict) -> Answer | FlashorderError:
         reservations.notice(purchase, verdict)
@@ -79,7 +71,18 @@ def endpoints(reservations: Reservations) -> list[Endpoint]:
         sale = known_sale(sale_id) if sale_id is not None else None
         if sale is None:
             return False
-        purchase = wanted(call, sale)
+        body: PurchaseBody = call.body
+        sku, quantity = body.sku, body.quantity
+        address_id = _address(body.address_id) if body.address_id is not None else b""
+        buyer_id = call.caller.account_bytes
+        key = call.idempotency_key
+        assert key is not None, "the endpoint demands it"
+        token = token_of(sale, buyer_id, key)
+        if refuses(sale, buyer_id, sku, quantity, token, settle):
+            return True
+        purchase = reservations.purchase(
+            sale, buyer_id, key, sku, quantity, address_id, token=token
+        )
 
         def decided(outcome: Outcome) -> None:
             if not isinstance(outcome, Verdict):
@@ -94,7 +97,16 @@ def endpoints(reservations: Reservations) -> list[Endpoint]:
 
     async def buy(call: Call) -> Answer:
         sale = await reservations.find_sale(call.path_id("sale_id"))
-        purchase = wanted(call, sale)
+        body: PurchaseBody = call.body
+        assert call.idempotency_key is not None, "the endpoint demands it"
+        purchase = reservations.purchase(
+            sale,
+            call.caller.account_bytes,
+            call.idempotency_key,
+            body.sku,
+            body.quantity,
+            _address(body.address_id) if body.address_id is not None else b"",
+        )
         answer = answered(sale, purchase, await reservations.buy(purchase))
         if isinstance(answer, FlashorderError):
             raise answer
@@ -208,8 +220,9 @@ def refusal(verdict: Verdict) -> FlashorderError:
     detail = int(verdict.detail)
     match verdict.code:
         case ReserveCode.SOLD_OUT:
-            left = f"only {detail} left" if detail else "nothing is left"
-            return Conflict(f"sold out: {left}", code="sold_out")
+            if not detail:
+                return NOTHING_LEFT
+            return Conflict(f"sold out: only {detail} left", code="sold_out")
         case ReserveCode.LIMIT_REACHED:
             more = f"you may still have {detail}" if detail else "you have all you may have"
             return Conflict(f"the limit for one buyer is reached: {more}", code="limit_reached")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final, Protocol
 
@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from flashorder.infra.redis.connection import store_failures
 from flashorder.infra.redis.keys import sale_keys
-from flashorder.kernel.errors import NotFound
+from flashorder.kernel.errors import Conflict, FlashorderError, NotFound
 from flashorder.kernel.identifiers import (
     body_hash,
     idempotency_token,
@@ -33,6 +33,8 @@ BUILT_ANEW: Final = frozenset({ReserveCode.STALE_GENERATION, ReserveCode.STOCK_M
 """Verdicts that tell of the worker's view of the sale, and nothing of the purchase."""
 _NOTHING_LEFT: Final = Verdict(ReserveCode.SOLD_OUT, 0, 0, 0)
 """What the store would say, word for word; its clock is not told with a refusal of this kind."""
+NOTHING_LEFT: Final = Conflict("sold out: nothing is left", code="sold_out")
+"""The same for the shopper: one for all of them, since it is told and not raised."""
 
 
 class Directory(Protocol):
@@ -75,7 +77,7 @@ class Reservations:
         self._sold_out = sold_out
         self._secret = secret
         self._loop = asyncio.get_running_loop()
-        self._refused: list[Settle] = []
+        self._refused: list[Callable[[FlashorderError], None]] = []
 
     async def find_sale(self, sale_id: uuid.UUID) -> FrontSale:
         """The sale; one that was opened a moment ago is asked for before it is denied."""
@@ -88,6 +90,10 @@ class Reservations:
         """The sale, if nobody has to be asked for it."""
         return self._directory.get(sale_id)
 
+    def token(self, sale: FrontSale, buyer_id: bytes, idempotency_key: str) -> bytes:
+        """What the key of a buyer stands for in a sale."""
+        return idempotency_token(self._secret, buyer_id, sale.sale_bytes, idempotency_key)
+
     def purchase(
         self,
         sale: FrontSale,
@@ -96,12 +102,17 @@ class Reservations:
         sku: str,
         quantity: int,
         address_id: bytes = b"",
+        *,
+        token: bytes | None = None,
     ) -> Purchase:
-        """The wish of a buyer, with the identity that its key gives it; ids are 16 bytes."""
+        """The wish of a buyer, with the identity that its key gives it; ids are 16 bytes.
+
+        ``token`` is that of the key, where it has been made already.
+        """
         return Purchase(
             sale_id=sale.sale_id,
             generation=sale.generation,
-            token=idempotency_token(self._secret, buyer_id, sale.sale_bytes, idempotency_key),
+            token=token or self.token(sale, buyer_id, idempotency_key),
             prefix=order_id_prefix(),
             fingerprint=buyer_id[-4:] + _wish_hash(self._secret, quantity, address_id, sku),
             buyer_id=buyer_id,
@@ -110,20 +121,33 @@ class Reservations:
             address_id=address_id,
         )
 
-    def put(self, purchase: Purchase, settle: Settle) -> None:
-        """Have ``purchase`` decided; ``settle`` is told, be it a refusal or a failure.
+    def refuses(
+        self,
+        sale: FrontSale,
+        buyer_id: bytes,
+        sku: str,
+        quantity: int,
+        token: bytes,
+        settle: Callable[[FlashorderError], None],
+    ) -> bool:
+        """Whether the store has lent the right to refuse this wish, and ``settle`` will be told.
 
-        By the store, or in its name where it has lent the right to refuse. Raises ``Overloaded``
-        when there is no room for anything.
+        Raises ``Overloaded`` when there is no room for anything.
         """
         self._admission.check()
-        shard = shard_of(purchase.buyer_id, len(self._batchers))
-        if self._sold_out.refuses(shard, purchase):
-            if not self._refused:
-                self._loop.call_soon(self._tell_refused)
-            self._refused.append(settle)
-        else:
-            self._batchers[shard].put(purchase, settle)
+        shard = shard_of(buyer_id, len(self._batchers))
+        if not self._sold_out.refuses(
+            shard, sale.sale_id.int, sale.generation, sku, quantity, token
+        ):
+            return False
+        if not self._refused:
+            self._loop.call_soon(self._tell_refused)
+        self._refused.append(settle)
+        return True
+
+    def put(self, purchase: Purchase, settle: Settle) -> None:
+        """Have the store decide ``purchase``; ``settle`` is told, be it a refusal or a failure."""
+        self._batchers[shard_of(purchase.buyer_id, len(self._batchers))].put(purchase, settle)
 
     def _tell_refused(self) -> None:
         """Those of one turn of the loop together, after all of its reading.
@@ -134,15 +158,22 @@ class Reservations:
         refused, self._refused = self._refused, []
         for settle in refused:
             try:
-                settle(_NOTHING_LEFT)
+                settle(NOTHING_LEFT)
             except Exception:  # one shopper's answer must not cost the others theirs
                 log.exception("purchase_not_settled")
 
     async def buy(self, purchase: Purchase) -> Verdict:
-        """``put``, awaited. Raises ``Overloaded``, ``StoreUnavailable``."""
+        """``refuses`` or else ``put``, awaited. Raises ``Overloaded``, ``StoreUnavailable``."""
         self._admission.check()
         shard = shard_of(purchase.buyer_id, len(self._batchers))
-        if self._sold_out.refuses(shard, purchase):
+        if self._sold_out.refuses(
+            shard,
+            purchase.sale_id.int,
+            purchase.generation,
+            purchase.sku,
+            purchase.quantity,
+            purchase.token,
+        ):
             return _NOTHING_LEFT
         return await self._batchers[shard].submit(purchase)
 

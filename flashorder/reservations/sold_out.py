@@ -107,22 +107,24 @@ class SoldOut:
         self._to_scan: dict[tuple[int, uuid.UUID], None] = {}
         self._scan_wanted = asyncio.Event()
 
-    def refuses(self, shard: int, purchase: Purchase) -> bool:
+    def refuses(
+        self, shard: int, sale_number: int, generation: int, sku: str, quantity: int, token: bytes
+    ) -> bool:
         """Whether the store would now tell a new token that nothing is left, and this one is new
         for certain.
 
-        False says nothing: the store must be asked. A wish above the limit is left to it, because
-        it has a better reason to refuse that.
+        ``sale_number`` is the sale's id as an integer. False says nothing: the store must be
+        asked. A wish above the limit is left to it, because it has a better reason to refuse that.
         """
         if not self._leases:
             return False
-        lease = self._leases.get((shard, purchase.sale_id.int, purchase.sku))
+        lease = self._leases.get((shard, sale_number, sku))
         if (
             lease is None
-            or purchase.quantity > lease.limit
-            or purchase.generation != lease.tokens.generation
+            or quantity > lease.limit
+            or generation != lease.tokens.generation
             or self._clock() >= self._until
-            or lease.tokens.may_have(purchase.token)
+            or lease.tokens.may_have(token)
         ):
             return False
         lease.refused += 1

@@ -19,7 +19,7 @@ from flashorder.reservations.admission import Admission
 from flashorder.reservations.batching import Batcher
 from flashorder.reservations.metrics import ReserveMetrics
 from flashorder.reservations.records import ReserveCode
-from flashorder.reservations.service import Reservations
+from flashorder.reservations.service import NOTHING_LEFT, Reservations
 from flashorder.reservations.sold_out import SoldOut
 from flashorder.sales.directory import SaleDirectory
 from flashorder.sales.front import FrontSale, SaleFront
@@ -156,9 +156,9 @@ async def test_an_answer_that_fails_does_not_cost_others_theirs(
         raise ConnectionResetError
 
     for buyer in (new_id(), new_id()):
-        purchase = shop.reservations.purchase(shop.sale, buyer.bytes, "k", "85123A", 1)
-        shop.reservations.put(purchase, settle)
+        token = shop.reservations.token(shop.sale, buyer.bytes, "k")
+        assert shop.reservations.refuses(shop.sale, buyer.bytes, "85123A", 1, token, settle)
     assert not told  # together, after the turn that they came in
     async with asyncio.timeout(10):
         await both.wait()
-    assert [verdict.code for verdict in told] == [ReserveCode.SOLD_OUT] * 2
+    assert told == [NOTHING_LEFT] * 2

@@ -62,7 +62,10 @@ class Worker:
         return codes
 
     def refuses(self, purchase: Purchase | None = None, shard: int = 0) -> bool:
-        return self.sold_out.refuses(shard, purchase or a_purchase(self.sale))
+        wish = purchase or a_purchase(self.sale)
+        return self.sold_out.refuses(
+            shard, wish.sale_id.int, wish.generation, wish.sku, wish.quantity, wish.token
+        )
 
     async def lent(self) -> None:
         """Sold out, everything known, and a lease in force."""
