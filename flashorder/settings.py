@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     database_acquire_timeout_seconds: Seconds = 5.0
     # What a web request's reading may take before it is answered without the database.
     database_read_timeout_seconds: Seconds = 3.0
-    consumer_batch_entries_max: Positive = 500
+    consumer_batch_entries_max: Positive = 1000
     consumer_claim_idle_seconds: Seconds = 5.0
     consumer_name: str | None = None
     consumer_block_seconds: Seconds = 0.5

@@ -38,9 +38,9 @@ BACKOFF_SECONDS_MAX = 5.0
 # A living consumer asks for entries every ``consumer_block_seconds``; one that was killed leaves
 # its name in the group, and what it held is claimed within seconds.
 FORGET_IDLE_SECONDS = 3600.0
-# One that PostgreSQL works on, and one that is read and decoded meanwhile and waits beside it, so
-# that neither waits for the other. Batches are independent, and so may commit in any order.
-BATCHES_IN_HAND_MAX = 2
+# One that PostgreSQL works on, one whose commit waits for the disk, and one that is read and
+# decoded meanwhile: none waits for another. They are independent, and may commit in any order.
+BATCHES_IN_HAND_MAX = 3
 
 
 class Consumer:
@@ -116,10 +116,12 @@ class Consumer:
         in_hand: set[asyncio.Task[None]] = set()
         failures = 0
         while not stopping.is_set():
-            if len(in_hand) >= (BATCHES_IN_HAND_MAX if lane.may_read_ahead else 1):
-                _, in_hand = await asyncio.wait(in_hand, return_when=asyncio.FIRST_COMPLETED)
-                continue
             try:
+                if len(in_hand) >= (BATCHES_IN_HAND_MAX if lane.may_read_ahead else 1):
+                    _, in_hand = await asyncio.wait(in_hand, return_when=asyncio.FIRST_COMPLETED)
+                    if in_hand and not lane.may_read_ahead:  # no read will take them along soon
+                        await lane.stream.flush_acks()
+                    continue
                 if in_hand:
                     batch = await lane.read_ahead()
                 else:

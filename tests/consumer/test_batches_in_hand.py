@@ -1,4 +1,4 @@
-"""While PostgreSQL has one batch, the next is at hand; and what if something ends in between."""
+"""While PostgreSQL has one batch, the next are at hand; and what if something ends in between."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ async def each_is_one_order(shop: Shop, orders: int) -> None:
     assert await shop.violations() == []
 
 
-async def test_the_next_batch_is_in_hand_while_one_is_placed_and_no_more_than_that(
+async def test_the_next_batches_are_in_hand_while_one_is_placed_and_no_more_than_that(
     shop: Shop,
 ) -> None:
     await shop.add_entry(8 * BATCH)
@@ -155,8 +155,8 @@ async def test_a_batch_that_waits_does_not_hold_up_the_acknowledgement_of_others
     await each_is_one_order(shop, 4 * BATCH)
 
 
-async def test_killed_with_both_in_hand_it_leaves_both_to_others(shop: Shop) -> None:
-    await shop.add_entry(3 * BATCH)
+async def test_killed_with_several_in_hand_it_leaves_all_to_others(shop: Shop) -> None:
+    await shop.add_entry(IN_HAND + BATCH)
     running = asyncio.create_task(Consumer(shop.redis, shop.pool, patient()).run(asyncio.Event()))
     async with no_commits(shop):
         await at_the_guard(shop, BATCHES_IN_HAND_MAX)
@@ -168,29 +168,29 @@ async def test_killed_with_both_in_hand_it_leaves_both_to_others(shop: Shop) -> 
     stopping = asyncio.Event()
     heir = asyncio.create_task(Consumer(shop.redis, shop.pool, settings()).run(stopping))
     try:
-        await placed(shop, 3 * BATCH)
+        await placed(shop, IN_HAND + BATCH)
         await unacknowledged(shop, 0)
     finally:
         stopping.set()
         await heir
-    await each_is_one_order(shop, 3 * BATCH)
+    await each_is_one_order(shop, IN_HAND + BATCH)
 
 
-async def test_killed_with_both_committed_and_neither_acknowledged(shop: Shop) -> None:
-    await shop.add_entry(2 * BATCH + 1)
+async def test_killed_with_several_committed_and_none_acknowledged(shop: Shop) -> None:
+    await shop.add_entry(IN_HAND + 1)
     dead = IntentStream(shop.redis, 0, "the same name", entries_max=BATCH)
     await dead.create_group()
-    for _ in range(2):
+    for _ in range(BATCHES_IN_HAND_MAX):
         await Placing(shop.pool, 0).place(await dead.read_new())
     assert await pending(shop.redis) == IN_HAND
     async with draining(shop, consumer_name="the same name"):
         await unacknowledged(shop, 0)
-        await placed(shop, 2 * BATCH + 1)
-    await each_is_one_order(shop, 2 * BATCH + 1)
+        await placed(shop, IN_HAND + 1)
+    await each_is_one_order(shop, IN_HAND + 1)
 
 
-async def test_told_to_stop_with_both_in_hand_it_finishes_both_and_leaves(shop: Shop) -> None:
-    await shop.add_entry(4 * BATCH)
+async def test_told_to_stop_with_several_in_hand_it_finishes_them_and_leaves(shop: Shop) -> None:
+    await shop.add_entry(IN_HAND + BATCH)
     async with draining(shop) as stopping, no_commits(shop):
         await at_the_guard(shop, BATCHES_IN_HAND_MAX)
         stopping.set()
@@ -199,7 +199,7 @@ async def test_told_to_stop_with_both_in_hand_it_finishes_both_and_leaves(shop: 
     assert await shop.redis.xinfo_consumers("{s0}:intents", "orders") == []
 
 
-async def test_poison_in_one_of_two_batches_stops_neither(shop: Shop) -> None:
+async def test_poison_in_one_of_several_batches_stops_none(shop: Shop) -> None:
     await shop.add_entry(BATCH + 2)
     await shop.add_entry(1, sku="NOT-IN-SALE")
     await shop.add_entry(1, quantity=0)
@@ -215,7 +215,7 @@ async def test_poison_in_one_of_two_batches_stops_neither(shop: Shop) -> None:
 
 
 async def test_another_consumer_may_claim_what_is_in_hand(shop: Shop) -> None:
-    await shop.add_entry(2 * BATCH)
+    await shop.add_entry(IN_HAND)
     async with draining(shop):
         async with no_commits(shop):
             await at_the_guard(shop, BATCHES_IN_HAND_MAX)
@@ -224,28 +224,28 @@ async def test_another_consumer_may_claim_what_is_in_hand(shop: Shop) -> None:
             running = asyncio.create_task(eager.run(stopping))
             # It has the first batch as well, and waits for the one who placed it first.
             await at_the_guard(shop, BATCHES_IN_HAND_MAX + 1)
-        await placed(shop, 2 * BATCH)
+        await placed(shop, IN_HAND)
         await unacknowledged(shop, 0)
         stopping.set()
         await running
-    await each_is_one_order(shop, 2 * BATCH)
+    await each_is_one_order(shop, IN_HAND)
 
 
-async def test_both_commit_while_the_store_is_gone(stores: BreakableStores) -> None:
+async def test_all_in_hand_commit_while_the_store_is_gone(stores: BreakableStores) -> None:
     pool = await connect_postgres(stores.database_url, connections_max=6)
     redis = connect_redis(stores.redis_url, timeout_seconds=1.0)
     try:
         shop = await Shop.open(pool, redis, 100, skus=("A", "B"))
-        await shop.add_entry(2 * BATCH + 1)
+        await shop.add_entry(IN_HAND + 1)
         async with draining(shop):
             async with no_commits(shop):
                 await at_the_guard(shop, BATCHES_IN_HAND_MAX)
                 await stores.store.kill()
             await placed(shop, IN_HAND)
             await stores.store.start()
-            await placed(shop, 2 * BATCH + 1)
+            await placed(shop, IN_HAND + 1)
             await unacknowledged(shop, 0)
-        await each_is_one_order(shop, 2 * BATCH + 1)
+        await each_is_one_order(shop, IN_HAND + 1)
     finally:
         await redis.aclose()
         await pool.close()
