@@ -247,14 +247,17 @@ def trims_what_is_pending() -> None:
 
 
 @bug()
-def moves_orders_from_any_state() -> None:
-    """The UPDATE is not guarded by the state that it leaves."""
+def expires_without_compare_and_set() -> None:
+    """Past its deadline an order is cancelled in whatever state it is by then."""
     from flashorder.orders import store
     from flashorder.orders.model import OrderStatus
 
     def guard(self: Any) -> list[str]:
-        return [str(status) for status in OrderStatus]
+        return [str(status) for status in OrderStatus if status != self.to]
 
+    unpaid = "status = 'pending_payment'"
+    assert unpaid in store.SQL["due_unpaid"], "the bug does not find its place"
+    store.SQL["due_unpaid"] = store.SQL["due_unpaid"].replace(unpaid, "status <> 'cancelled'")
     _set(store.Step, "guard", guard)
 
 
