@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.accounting import Meter
@@ -26,11 +27,18 @@ class Drained:
     database_seconds: float
 
 
-async def drain(context: Context, stand: Stand, sale: Sale, orders: int) -> Drained:
+async def drain(
+    context: Context,
+    stand: Stand,
+    sale: Sale,
+    orders: int,
+    *,
+    on_first_rows: Callable[[int], None] = lambda pid: None,
+) -> Drained:
     """Start one consumer where the web worker would run, and wait for ``orders`` rows.
 
     Its start (imports, connecting) is in neither time: the meter and the clock begin when the
-    first rows are there.
+    first rows are there, which ``on_first_rows`` is told with the consumer's process id.
     """
     async with running(
         "drain",
@@ -48,6 +56,7 @@ async def drain(context: Context, stand: Stand, sale: Sale, orders: int) -> Drai
             if rows and not began:
                 first_rows, began = rows, now
                 meter.start()
+                on_first_rows(consumer.pid)
             if rows >= orders:
                 break
             if consumer.process.returncode is not None or time.monotonic() > deadline:
