@@ -20,6 +20,7 @@ from flashorder.consumer.entry import (
     decode_all,
 )
 from flashorder.consumer.placing import decode_fields, encode_fields
+from flashorder.infra.postgres.pool import Pool
 from flashorder.kernel.intents import INTENT_FIELD
 from tests.intents import pack_intent
 
@@ -135,3 +136,11 @@ def test_each_readable_part_of_a_claim_is_read_whatever_the_others_are(
     whole = Claim(*(uuid.UUID(bytes=letter * 16) for letter in (b"o", b"s", b"b")), "85123A", 2)
     read = claim_of({INTENT_FIELD: pack_intent(**{**GOOD, **wrong})})
     assert read == whole._replace(**dict.fromkeys(unread))
+
+
+async def test_ids_are_of_the_type_that_the_driver_gives_and_takes_as_it_is(pool: Pool) -> None:
+    (ids, *_) = decode_all([entry()])
+    (given_back,) = await pool.fetchval("SELECT $1::uuid[]", ids)
+    assert type(ids[0]) is type(given_back)
+    assert isinstance(ids[0], uuid.UUID)
+    assert (ids[0], hash(ids[0])) == (given_back, hash(uuid.UUID(bytes=b"o" * 16)))

@@ -26,7 +26,7 @@ from flashorder.infra.postgres.pool import Pool, connect_postgres
 from tests.consumer.shop import Shop, settings
 from tests.consumer.test_service import eventually, pending
 
-ENTRIES, BATCH = 1000, 25
+ENTRIES, BATCH = 1000, 20
 BATCHES = ENTRIES // BATCH
 STATEMENTS = ("BEGIN", "lock", "place", "guard", "COMMIT", "reset of the connection")
 COMMAND_COMPLETE, ERROR_RESPONSE, READY_FOR_QUERY = b"C", b"E", b"Z"

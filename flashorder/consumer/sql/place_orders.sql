@@ -3,6 +3,7 @@
 -- product that is missing becomes a null where none may be, which is a refusal. It ships to the
 -- address that was named, if it is the buyer's, or to their newest if none was. Rows go in by their
 -- id: that is the order of three primary keys, and of locks where two place the same entries.
+-- Entries that come for the first time are placed without ON CONFLICT (PLACE_FIRST in placing.py).
 -- Columns of the batch: $1 order id, $2 number, $3 buyer, $4 sale, $5 SKU, $6 units, $7 unit price,
 -- $8 address, $9 fingerprint, $10 accepted, $11 due (Unix ms), $12 and $13 the entry; $14 shard.
 -- Returns what was newly placed, by sale and SKU: what the stock guard has to answer for.
