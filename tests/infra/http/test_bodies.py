@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
 import pytest
+from aiohttp import StreamReader, web
+from aiohttp.base_protocol import BaseProtocol
 from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,11 +20,13 @@ from flashorder.infra.http.bodies import (
     check_media_type,
     check_path,
     query_decoder,
+    read_ready,
 )
 from flashorder.kernel.errors import (
     InvalidInput,
     MalformedRequest,
     NotFound,
+    PayloadTooLarge,
     UnsupportedMediaType,
 )
 
@@ -37,6 +42,40 @@ class Cart(msgspec.Struct, forbid_unknown_fields=True):
 
 
 decode = body_decoder(Cart)
+
+
+async def test_a_body_is_read_in_however_many_pieces_it_came() -> None:
+    """Through aiohttp's reader, and past it where it came in one piece."""
+    loop = asyncio.get_running_loop()
+
+    def arrived(*pieces: bytes) -> StreamReader:
+        reader = StreamReader(BaseProtocol(loop), 2**16, loop=loop)
+        for piece in pieces:
+            reader.feed_data(piece)
+        return reader
+
+    assert read_ready(arrived(b"whole"), 10) is None  # there may be more
+    for pieces in ((b"whole",), (b"wh", b"ole"), (b"w", b"ho", b"le")):
+        reader = arrived(*pieces)
+        reader.feed_eof()
+        assert read_ready(reader, 5) == b"whole"
+    empty = arrived()
+    empty.feed_eof()
+    assert read_ready(empty, 5) == b""
+    begun = arrived(b"not", b"whole")
+    assert await begun.read(2) == b"no"
+    begun.feed_eof()
+    assert read_ready(begun, 10) == b"twhole"
+    for too_long in ((b"123456",), (b"123", b"456")):
+        reader = arrived(*too_long)
+        reader.feed_eof()
+        with pytest.raises(PayloadTooLarge):
+            read_ready(reader, 5)
+    broken = arrived(b"half")
+    broken.feed_eof()
+    broken.set_exception(web.RequestPayloadError("cut off"))
+    with pytest.raises(MalformedRequest):
+        read_ready(broken, 10)
 
 
 @pytest.mark.parametrize(
