@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 from aiohttp import StreamReader, hdrs, web
+from aiohttp.streams import EMPTY_PAYLOAD
 
 from flashorder.infra.http.problems import RequestTimeout
 from flashorder.kernel.errors import (
@@ -42,6 +43,8 @@ def read_ready(content: StreamReader, bytes_max: int) -> bytes | None:
     """
     if not content.is_eof():
         return None
+    if content is EMPTY_PAYLOAD:
+        return b""
     pieces = content._buffer
     try:
         # Usually it came in one piece, and is no use to anybody afterwards: reading it in order

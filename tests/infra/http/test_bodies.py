@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from aiohttp import StreamReader, web
 from aiohttp.base_protocol import BaseProtocol
+from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,6 +60,7 @@ async def test_a_body_is_read_in_however_many_pieces_it_came() -> None:
         reader = arrived(*pieces)
         reader.feed_eof()
         assert read_ready(reader, 5) == b"whole"
+    assert read_ready(EMPTY_PAYLOAD, 5) == b""
     empty = arrived()
     empty.feed_eof()
     assert read_ready(empty, 5) == b""
