@@ -62,6 +62,8 @@ class Settings(BaseSettings):
     shards: Annotated[int, Field(ge=1, le=256)] = 1
     batch_purchases_max: Annotated[int, Field(ge=1, le=512)] = 256
     waiting_purchases_max: Positive = 20_000
+    # How long a purchase may be expected to be in hand; who would wait for longer is refused.
+    purchase_wait_seconds_max: Seconds = 0.5
     # How many SKUs a web worker may refuse by itself once they are sold out, and the purchases of a
     # sale above which it does not (it remembers them all, 2 to 4 bytes each); see docs/adr/0011.
     sold_out_skus_max: Positive = 64

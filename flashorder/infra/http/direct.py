@@ -22,7 +22,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from functools import lru_cache
 from time import perf_counter
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from aiohttp import HttpVersion11, StreamReader, web
 from aiohttp.http import RawRequestMessage
@@ -42,8 +42,10 @@ from flashorder.infra.http.checks import (
 from flashorder.infra.http.connections import Connections, GuardedConnection
 from flashorder.infra.http.endpoint import Call, Endpoint
 from flashorder.infra.http.idempotency import checked_key
+from flashorder.infra.http.pressure import Pressure
 from flashorder.infra.http.rate_limits import Peer
 from flashorder.infra.telemetry.tracing import Trace, current_trace
+from flashorder.kernel.errors import Overloaded
 
 TARGETS_REMEMBERED_MAX: Final = 1024
 _NAME: Final = re.compile(r"\\\{(\w+)\\\}")
@@ -56,12 +58,22 @@ Serve: TypeAlias = Callable[
 """Serves a request that has arrived whole: its head, its body, the values of its path, its peer,
 and what takes the answer."""
 
+Refuse: TypeAlias = Callable[[RawRequestMessage, float], Answer]
+"""Tells a request, unseen, that there is no room, and after how many seconds there may be."""
+
+
+class Bound(NamedTuple):
+    """A direct call, ready to be made."""
+
+    serve: Serve
+    refuse: Refuse
+
 
 class DirectCalls:
     """What serves each direct call, by method and path."""
 
     def __init__(self) -> None:
-        self._calls: list[tuple[str, re.Pattern[str], Serve]] = []
+        self._calls: list[tuple[str, re.Pattern[str], Bound]] = []
         self._awaited: set[asyncio.Task[None]] = set()
         self.find = lru_cache(maxsize=TARGETS_REMEMBERED_MAX)(self._find)
         """What serves a method and a request target, with the path's values; None: nothing."""
@@ -71,15 +83,16 @@ class DirectCalls:
         assert endpoint.direct is not None, f"{endpoint.path} has no direct handler"
         assert endpoint.query is None, f"{endpoint.path} has a query"
         pattern = re.compile(_NAME.sub(_VALUE, re.escape(endpoint.path)))
-        self._calls.append((endpoint.method, pattern, self._bound(endpoint, parts)))
+        bound = Bound(self._serve(endpoint, parts), _refuse(endpoint, parts))
+        self._calls.append((endpoint.method, pattern, bound))
 
-    def _find(self, method: str, target: str) -> tuple[Serve, Mapping[str, str]] | None:
-        for its_method, pattern, serve in self._calls:
+    def _find(self, method: str, target: str) -> tuple[Bound, Mapping[str, str]] | None:
+        for its_method, pattern, bound in self._calls:
             if method == its_method and (match := pattern.fullmatch(target)):
-                return serve, MappingProxyType(match.groupdict())
+                return bound, MappingProxyType(match.groupdict())
         return None
 
-    def _bound(self, endpoint: Endpoint, parts: Parts) -> Serve:
+    def _serve(self, endpoint: Endpoint, parts: Parts) -> Serve:
         """The same checks in the same order as ``binding.bind``."""
         admit = admission(endpoint, parts)
         body_at_once = reception(endpoint, parts).at_once
@@ -143,6 +156,17 @@ async def _awaited(
     settle(outcome)
 
 
+def _refuse(endpoint: Endpoint, parts: Parts) -> Refuse:
+    """Without a look at token, key and body: a refusal has to cost less than what it saves."""
+    record = parts.meter.series(endpoint.method, endpoint.path).record
+
+    def refuse(message: RawRequestMessage, retry_after_seconds: float) -> Answer:
+        record(503, 0.0)
+        return _failure(Overloaded(retry_after_seconds=retry_after_seconds), message, parts)
+
+    return refuse
+
+
 def _failure(outcome: Any, message: RawRequestMessage, parts: Parts) -> Answer:
     assert isinstance(outcome, Exception), "a direct call is answered by an Answer or a failure"
     before = current_trace.set(Trace(message.headers.get(TRACEPARENT)))
@@ -155,19 +179,21 @@ def _failure(outcome: Any, message: RawRequestMessage, parts: Parts) -> Answer:
 class DirectConnection(GuardedConnection):
     """A connection that serves direct calls itself."""
 
-    __slots__ = ("_closes", "_find", "_kept_waiter")
+    __slots__ = ("_closes", "_find", "_kept_waiter", "_pressure")
 
     def __init__(
         self,
         manager: web.Server,
         connections: Connections,
         calls: DirectCalls,
+        pressure: Pressure,
         *,
         loop: asyncio.AbstractEventLoop,
         **options: Any,
     ) -> None:
         super().__init__(manager, connections, loop=loop, **options)
         self._find = calls.find
+        self._pressure = pressure
         self._closes = False
         # What aiohttp's task sleeps on, while a direct call is in flight.
         self._kept_waiter: asyncio.Future[None] | None = None
@@ -209,12 +235,22 @@ class DirectConnection(GuardedConnection):
                 self._waiter, self._kept_waiter = None, waiter
                 self._request_in_progress = True
                 self._closes = message.should_close
-                found[0](message, content, found[1], self.peer, self._reply)
+                call, path = found
+                retry_after_seconds = self._pressure.begin()
+                if retry_after_seconds is None:
+                    call.serve(message, content, path, self.peer, self._reply)
+                else:
+                    self._write(call.refuse(message, retry_after_seconds))
                 return
         self._head_begins()
         waiter.set_result(None)
 
     def _reply(self, answer: Answer) -> None:
+        """The call in flight is decided."""
+        self._pressure.end()
+        self._write(answer)
+
+    def _write(self, answer: Answer) -> None:
         """Write the answer to the call in flight, and wait for the next."""
         self._request_in_progress = False
         ended = self._handler_waiter

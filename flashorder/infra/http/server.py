@@ -14,6 +14,7 @@ from flashorder.infra.http.connections import Connections, GuardedConnection
 from flashorder.infra.http.direct import DIRECT, DirectCalls, DirectConnection
 from flashorder.infra.http.draining import Draining
 from flashorder.infra.http.listening import LISTEN_BACKLOG, Listening, port_failure
+from flashorder.infra.http.pressure import Pressure
 from flashorder.infra.open_files import connections_possible
 from flashorder.settings import Settings
 
@@ -63,12 +64,19 @@ async def serve(
         assert server is not None, "set up a line above"
         _mark_complete_heads(server)
         direct_calls = app[DIRECT] if DIRECT in app else DirectCalls()
+        pressure = Pressure(
+            # A batch that flies, and the next that gathers.
+            always=2 * settings.batch_purchases_max,
+            wait_seconds_max=settings.purchase_wait_seconds_max,
+            clock=loop.time,
+        )
 
         def connection() -> DirectConnection:
             return DirectConnection(
                 server,
                 connections,
                 direct_calls,
+                pressure,
                 loop=loop,
                 access_log=None,
                 auto_decompress=False,

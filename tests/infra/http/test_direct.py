@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -352,3 +352,49 @@ async def test_a_client_that_reads_late_is_answered_in_order() -> None:
         said = [(await reading.answer())[2]["sku"] for _ in range(count)]
         assert said == list(numbered(count))
         await sending
+
+
+async def test_beyond_what_can_be_decided_in_time_a_request_is_refused_unseen() -> None:
+    """Two may always be in hand; a third would wait for as long as those are measured to take."""
+    metrics = Metrics()
+    desk = Desk(at_once=False)
+    bounds = {"batch_purchases_max": 1, "purchase_wait_seconds_max": 1e-9}
+    async with connected(desk, metrics, **bounds) as (up, _, _), AsyncExitStack() as stack:
+        clients = []
+        for _ in range(3):
+            reader, writer = await up.connect()
+            stack.callback(writer.close)
+            clients.append((Reading(reader), writer))
+
+        async def served_two() -> None:
+            for reading, _ in clients[:2]:
+                desk.settle()
+                assert (await reading.answer())[0] == 200
+
+        async def two_in_hand() -> None:
+            for _, writer in clients[:2]:
+                writer.write(wish("x"))
+                await desk.until_waiting()
+
+        await two_in_hand()
+        await served_two()
+        await two_in_hand()
+        third, writer = clients[2]
+        for body in ("x", "none"):
+            writer.write(
+                wish(body, "/v1/things/a/wishes", f"traceparent: 00-{TRACE_ID}-{1:016x}-00")
+            )
+            status, headers, problem = await third.answer()
+            assert (status, problem["code"]) == (503, "overloaded")
+            assert int(headers["Retry-After"]) >= 1
+            assert headers["Content-Type"] == "application/problem+json"
+            assert problem["trace_id"] == TRACE_ID
+        assert len(desk.waiting) == 2, "the handler was not asked"
+        assert (
+            'flashorder_http_failures_total{code="overloaded"} 2.0' in metrics.exposition().decode()
+        )
+        await served_two()
+        writer.write(wish("x"))
+        await desk.until_waiting()
+        desk.settle()
+        assert (await third.answer())[0] == 200, "there is room again, on the same connection"
