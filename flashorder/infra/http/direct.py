@@ -42,7 +42,7 @@ from flashorder.infra.http.checks import (
 from flashorder.infra.http.connections import Connections, GuardedConnection
 from flashorder.infra.http.endpoint import Call, Endpoint
 from flashorder.infra.http.idempotency import checked_key
-from flashorder.infra.http.pressure import Pressure
+from flashorder.infra.http.pressure import Pressure, Refusals
 from flashorder.infra.http.rate_limits import Peer
 from flashorder.infra.telemetry.tracing import Trace, current_trace
 from flashorder.kernel.errors import Overloaded
@@ -179,7 +179,7 @@ def _failure(outcome: Any, message: RawRequestMessage, parts: Parts) -> Answer:
 class DirectConnection(GuardedConnection):
     """A connection that serves direct calls itself."""
 
-    __slots__ = ("_closes", "_find", "_kept_waiter", "_pressure")
+    __slots__ = ("_closes", "_find", "_kept_waiter", "_pressure", "_refusals")
 
     def __init__(
         self,
@@ -187,6 +187,7 @@ class DirectConnection(GuardedConnection):
         connections: Connections,
         calls: DirectCalls,
         pressure: Pressure,
+        refusals: Refusals,
         *,
         loop: asyncio.AbstractEventLoop,
         **options: Any,
@@ -194,6 +195,7 @@ class DirectConnection(GuardedConnection):
         super().__init__(manager, connections, loop=loop, **options)
         self._find = calls.find
         self._pressure = pressure
+        self._refusals = refusals
         self._closes = False
         # What aiohttp's task sleeps on, while a direct call is in flight.
         self._kept_waiter: asyncio.Future[None] | None = None
@@ -240,10 +242,13 @@ class DirectConnection(GuardedConnection):
                 if retry_after_seconds is None:
                     call.serve(message, content, path, self.peer, self._reply)
                 else:
-                    self._write(call.refuse(message, retry_after_seconds))
+                    self._refuse(call.refuse, message, retry_after_seconds)
                 return
         self._head_begins()
         waiter.set_result(None)
+
+    def _refuse(self, refuse: Refuse, message: RawRequestMessage, seconds: float) -> None:
+        self._refusals.hold(lambda: self._write(refuse(message, seconds)))
 
     def _reply(self, answer: Answer) -> None:
         """The call in flight is decided."""

@@ -42,6 +42,7 @@ class Draining:
         self,
         listener: asyncio.Server,
         end_streams: Callable[[], Awaitable[None]],
+        taken: Callable[[], Awaitable[None]],
         *,
         timeout_seconds: float,
         linger_seconds: float,
@@ -51,7 +52,8 @@ class Draining:
 
         ``relieved``: somebody else takes the new connections, and is given the time to begin.
         A connection that stays silent for ``linger_seconds`` is closed. ``end_streams`` is awaited
-        when only what takes long, or never ends by itself, is left. What is unanswered after
+        when only what takes long, or never ends by itself, is left; ``taken`` when no more is
+        accepted: it returns when all that was is a connection. What is unanswered after
         ``timeout_seconds`` is cut off.
         """
         clock = asyncio.get_running_loop().time
@@ -62,6 +64,7 @@ class Draining:
         if relieved:
             await asyncio.sleep(min(RELIEF_SECONDS, timeout_seconds))
         await self._stop_accepting(listener)
+        await taken()
         linger_until = clock() + linger_seconds
         while clock() < deadline:
             waiting = [each for each in self._connections() if each.awaits_request]

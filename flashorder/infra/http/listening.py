@@ -112,10 +112,15 @@ def _program(indexes: list[int]) -> bytes:
     return b"".join(struct.pack("=HBBI", *step) for step in steps)
 
 
-def accept_waiting(listener: socket.socket) -> list[socket.socket]:
-    """The connections that wait in the queue of ``listener``, which must not block; all of them."""
+def accept_waiting(
+    listener: socket.socket, count_max: int = 2 * LISTEN_BACKLOG
+) -> list[socket.socket]:
+    """The connections that wait in the queue of ``listener``, which must not block.
+
+    All of them, or the first ``count_max``.
+    """
     waiting: list[socket.socket] = []
-    for _ in range(2 * LISTEN_BACKLOG):
+    for _ in range(count_max):
         try:
             connection, _ = listener.accept()
         except ConnectionAbortedError:

@@ -10,7 +10,9 @@ nor ends alone tell the rate over a short time; half of both does.
 
 from __future__ import annotations
 
+import asyncio
 import random
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -18,6 +20,7 @@ from typing import Final
 SMOOTHING: Final = 0.3
 # So that those who were refused together do not come again together.
 SPREAD_SECONDS: Final = 2.0
+TOLD_A_TURN_MAX: Final = 256
 
 
 class Pressure:
@@ -73,3 +76,35 @@ class Pressure:
             self._measuring_since, self._steps = now, 0
         if over:
             self._measuring_since = None
+
+
+class Refusals:
+    """Refusals that are told after ``hold_seconds``: no sooner than others hear of their purchase.
+
+    Parsing and answering costs about what a purchase does, and a client that does not heed
+    Retry-After asks again as soon as it is answered. Told at once, refusals would be all that a
+    worker still does.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, hold_seconds: float) -> None:
+        self._loop = loop
+        self._hold_seconds = hold_seconds
+        self._held: deque[tuple[float, Callable[[], None]]] = deque()
+
+    def hold(self, tell: Callable[[], None]) -> None:
+        """Call ``tell`` when it is time; it must not raise."""
+        due = self._loop.time() + self._hold_seconds
+        self._held.append((due, tell))
+        if len(self._held) == 1:
+            self._loop.call_at(due, self._tell)
+
+    def _tell(self) -> None:
+        now = self._loop.time()
+        held = self._held
+        told: list[Callable[[], None]] = []
+        while held and held[0][0] <= now and len(told) < TOLD_A_TURN_MAX:
+            told.append(held.popleft()[1])
+        if held:
+            self._loop.call_at(held[0][0], self._tell)
+        for tell in told:
+            tell()

@@ -10,11 +10,12 @@ from typing import Any
 import structlog
 from aiohttp import web
 
+from flashorder.infra.http.accepting import Accepting
 from flashorder.infra.http.connections import Connections, GuardedConnection
 from flashorder.infra.http.direct import DIRECT, DirectCalls, DirectConnection
 from flashorder.infra.http.draining import Draining
 from flashorder.infra.http.listening import LISTEN_BACKLOG, Listening, port_failure
-from flashorder.infra.http.pressure import Pressure
+from flashorder.infra.http.pressure import Pressure, Refusals
 from flashorder.infra.open_files import connections_possible
 from flashorder.settings import Settings
 
@@ -70,6 +71,7 @@ async def serve(
             wait_seconds_max=settings.purchase_wait_seconds_max,
             clock=loop.time,
         )
+        refusals = Refusals(loop, settings.purchase_wait_seconds_max)
 
         def connection() -> DirectConnection:
             return DirectConnection(
@@ -77,6 +79,7 @@ async def serve(
                 connections,
                 direct_calls,
                 pressure,
+                refusals,
                 loop=loop,
                 access_log=None,
                 auto_decompress=False,
@@ -85,11 +88,13 @@ async def serve(
             )
 
         draining = Draining(server, connection)
+        accepting = Accepting(draining.connection)
         listener = await _listen(
-            draining.connection, settings.host, settings.port if port is None else port, shared
+            accepting.connection, settings.host, settings.port if port is None else port, shared
         )
         sweeper = asyncio.create_task(_sweep(connections), name="overdue request heads")
         try:
+            accepting.listener = listener
             host, bound_port = listener.sockets[0].getsockname()[:2]
             on_ready(Listening(host, bound_port))
             await stopping.wait()
@@ -97,6 +102,7 @@ async def serve(
             await draining.drain(
                 listener,
                 runner.shutdown,
+                accepting.settled,
                 timeout_seconds=settings.drain_timeout_seconds,
                 linger_seconds=settings.drain_linger_seconds,
                 relieved=shared is not None,

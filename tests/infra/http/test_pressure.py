@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flashorder.infra.http.pressure import SPREAD_SECONDS, Pressure
+from flashorder.infra.http.pressure import SPREAD_SECONDS, TOLD_A_TURN_MAX, Pressure, Refusals
 
 ALWAYS = 8
 WAIT_SECONDS = 0.5
@@ -106,3 +108,31 @@ def test_it_never_refuses_when_idle_and_always_recovers(
         taken_in(pressure, 3 * ALWAYS)
         decide(pressure, clock, pressure.in_hand, per_second=per_second)
     assert taken_in(pressure, 3 * ALWAYS) == 3 * ALWAYS
+
+
+async def test_refusals_are_told_in_order_some_a_turn_and_never_at_once() -> None:
+    loop = asyncio.get_running_loop()
+    refusals = Refusals(loop, 0.001)
+    count = 2 * TOLD_A_TURN_MAX + 1
+    told: list[int] = []
+    turns: list[int] = []
+    finished = asyncio.Event()
+
+    def tell(number: int) -> None:
+        told.append(number)
+        if len(told) == count:
+            finished.set()
+
+    for number in range(count):
+        refusals.hold(lambda number=number: tell(number))
+    assert told == []
+    async with asyncio.timeout(5):
+        while not finished.is_set():
+            before = len(told)
+            await asyncio.sleep(0)
+            turns.append(len(told) - before)
+        assert told == list(range(count))
+        assert max(turns) <= TOLD_A_TURN_MAX
+        finished.clear()
+        refusals.hold(lambda: refusals.hold(finished.set))  # one who asks again
+        await finished.wait()
