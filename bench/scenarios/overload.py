@@ -6,6 +6,9 @@ times as much on a schedule, whatever comes back; a purchase that is due while a
 connections wait is not sent (`unsent_share`), as with buyers whose connection is taken. Told are
 goodput against capacity, latency of what was accepted from when it was due, growth of the worker's
 memory over the second half, and refusals without a code or, for 429 and 5xx, without Retry-After.
+A connection whose turn comes after thousands of others is in no cache of the processor any more,
+so each purchase costs more than in the capacity round: `crowd_per_second` is what wrk gets with as
+many connections as the overload has, and `goodput_of_crowd` the goodput against that.
 One round: `--overload-seconds` says how long.
 """
 
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 from bench.accounting import resident_bytes
 from bench.capacity import capacity_per_second
@@ -56,6 +60,8 @@ def _ours(context: Context, stand: Stand, service: Program) -> Contender:
         sale = await stand.fresh_sale()
         what = stand.purchases(sale, stand.buyers(BUYERS), service.port)
         capacity = await capacity_per_second(context, what, service.pid, stand.store.pid)
+        crowded = replace(context, connections=CONNECTIONS)
+        crowd = await capacity_per_second(crowded, what, service.pid, stand.store.pid)
         sending = asyncio.create_task(_overload(context, what, capacity))
         memory = []
         while not sending.done():
@@ -68,8 +74,10 @@ def _ours(context: Context, stand: Stand, service: Program) -> Contender:
         offered = done.sent + done.unsent
         return {
             "capacity_per_second": capacity,
+            "crowd_per_second": crowd,
             "goodput_per_second": goodput,
             "goodput_share": goodput / capacity,
+            "goodput_of_crowd": goodput / crowd,
             "unsent_share": done.unsent / offered,
             "refused_share": 1 - done.accepted / max(1, done.sent),
             "accepted_p50_ms": done.accepted_p50_ms,
