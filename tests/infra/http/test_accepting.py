@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -34,12 +34,16 @@ class Hosting:
 
         return Newcomer()
 
-    async def listen(self) -> tuple[str, int]:
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[tuple[str, int]]:
         loop = asyncio.get_running_loop()
         listener = await loop.create_server(self.accepting.connection, "127.0.0.1", 0, backlog=4096)
         self.accepting.listener = listener
-        address: Any = listener.sockets[0].getsockname()
-        return address
+        try:
+            yield listener.sockets[0].getsockname()
+        finally:
+            listener.close()
+            await self.accepting.settled()
 
 
 def run_on(make_loop: Callable[[], asyncio.AbstractEventLoop], work: Any) -> None:
@@ -53,8 +57,7 @@ def test_a_crowd_is_let_in_within_a_few_turns(
 ) -> None:
     async def crowd() -> None:
         hosting = Hosting()
-        address = await hosting.listen()
-        with ExitStack() as clients:
+        async with hosting.listening() as address, AsyncExitStack() as clients:
             for _ in range(NEWCOMERS):  # they are the kernel's until the loop turns
                 clients.enter_context(socket.create_connection(address))
             turns = 0
@@ -62,8 +65,6 @@ def test_a_crowd_is_let_in_within_a_few_turns(
                 await asyncio.sleep(0)
                 turns += 1
             assert hosting.made == NEWCOMERS
-            assert hosting.accepting.listener is not None
-            hosting.accepting.listener.close()
 
     run_on(make_loop, crowd())
 
@@ -74,8 +75,7 @@ def test_nothing_is_taken_once_the_listener_is_closed(
 ) -> None:
     async def closing() -> None:
         hosting = Hosting()
-        address = await hosting.listen()
-        with ExitStack() as clients:
+        async with hosting.listening() as address, AsyncExitStack() as clients:
             for _ in range(3):
                 clients.enter_context(socket.create_connection(address))
             while not hosting.made:
