@@ -27,11 +27,12 @@ class Admission:
         self._redis = redis
         self._memory_share_max = memory_share_max
         self._metrics = metrics
-        self._full = False
+        self.full = False
+        """Whether ``check`` raises."""
 
     def check(self) -> None:
         """Raise ``Overloaded`` while the store is nearly full."""
-        if self._full:
+        if self.full:
             self._metrics.refused.labels("memory").inc()
             raise Overloaded(
                 "orders are carried on more slowly than they come in; try again",
@@ -56,6 +57,6 @@ class Admission:
             memory = await self._redis.info("memory")
         used_bytes, bytes_max = int(memory["used_memory"]), int(memory.get("maxmemory", 0))
         full = bytes_max > 0 and used_bytes > bytes_max * self._memory_share_max
-        if full != self._full:
+        if full != self.full:
             log.warning("admission_changed", full=full, used_bytes=used_bytes, bytes_max=bytes_max)
-        self._full = full
+        self.full = full

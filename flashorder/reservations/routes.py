@@ -29,6 +29,7 @@ from flashorder.reservations.service import BUILT_ANEW, NOTHING_LEFT, Reservatio
 from flashorder.sales.front import FrontSale
 
 QUANTITY_MAX = 1_000_000
+ACCEPTED = ReserveCode.ACCEPTED
 _due_text = lru_cache(maxsize=256)(rfc3339_from_ms)
 
 
@@ -56,11 +57,8 @@ class AcceptedBody(msgspec.Struct):
 
 def endpoints(reservations: Reservations) -> list[Endpoint]:
     """The call that buys."""
-    known_sale, token_of, refuses = (
-        reservations.known_sale,
-        reservations.token,
-        reservations.refuses,
-    )
+    known_sale, token_of = reservations.known_sale, reservations.token_of
+    refuses, make, put = reservations.refuses, reservations.purchase, reservations.put
 
     def answered(sale: FrontSale, purchase: Purchase, verdict: Verdict) -> Answer | FlashorderError:
         reservations.notice(purchase, verdict)
@@ -74,35 +72,35 @@ def endpoints(reservations: Reservations) -> list[Endpoint]:
         body: PurchaseBody = call.body
         sku, quantity = body.sku, body.quantity
         address_id = _address(body.address_id) if body.address_id is not None else b""
-        buyer_id = call.caller.account_bytes
-        key = call.idempotency_key
+        caller, key = call.caller_or_none, call.idempotency_key
+        assert caller is not None, "the endpoint demands roles"
         assert key is not None, "the endpoint demands it"
-        token = token_of(sale, buyer_id, key)
+        buyer_id = caller.account_bytes
+        token = token_of(buyer_id, sale.sale_bytes, key)
         if refuses(sale, buyer_id, sku, quantity, token, settle):
             return True
-        purchase = reservations.purchase(
-            sale, buyer_id, key, sku, quantity, address_id, token=token
-        )
+        purchase = make(sale, buyer_id, token, sku, quantity, address_id)
 
         def decided(outcome: Outcome) -> None:
             if not isinstance(outcome, Verdict):
                 settle(outcome)
-            elif outcome.code is ReserveCode.ACCEPTED:
+            elif outcome.code is ACCEPTED:
                 settle(_new(sale, purchase, outcome))
             else:
                 settle(answered(sale, purchase, outcome))
 
-        reservations.put(purchase, decided)
+        put(purchase, decided)
         return True
 
     async def buy(call: Call) -> Answer:
         sale = await reservations.find_sale(call.path_id("sale_id"))
         body: PurchaseBody = call.body
         assert call.idempotency_key is not None, "the endpoint demands it"
+        buyer_id = call.caller.account_bytes
         purchase = reservations.purchase(
             sale,
-            call.caller.account_bytes,
-            call.idempotency_key,
+            buyer_id,
+            token_of(buyer_id, sale.sale_bytes, call.idempotency_key),
             body.sku,
             body.quantity,
             _address(body.address_id) if body.address_id is not None else b"",

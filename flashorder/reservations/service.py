@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final, Protocol
 
 import structlog
@@ -78,6 +78,15 @@ class Reservations:
         self._secret = secret
         self._loop = asyncio.get_running_loop()
         self._refused: list[Callable[[FlashorderError], None]] = []
+        # On the hot path each call that only hands on costs as much as a look into a dictionary.
+        self.known_sale: Callable[[uuid.UUID], FrontSale | None] = directory.get
+        """The sale, if nobody has to be asked for it."""
+        self.put: Callable[[Purchase, Settle], None] = (
+            batchers[0].put if len(batchers) == 1 else self._put
+        )
+        """Has the store decide a purchase; told is the word, be it a refusal or a failure."""
+        self.token_of: Callable[[bytes, bytes, str], bytes] = partial(idempotency_token, secret)
+        """What a key stands for; of a buyer (16 bytes), a sale (16 bytes) and the key."""
 
     async def find_sale(self, sale_id: uuid.UUID) -> FrontSale:
         """The sale; one that was opened a moment ago is asked for before it is denied."""
@@ -86,33 +95,20 @@ class Reservations:
             raise NotFound("there is no such sale", code="sale_not_found")
         return sale
 
-    def known_sale(self, sale_id: uuid.UUID) -> FrontSale | None:
-        """The sale, if nobody has to be asked for it."""
-        return self._directory.get(sale_id)
-
-    def token(self, sale: FrontSale, buyer_id: bytes, idempotency_key: str) -> bytes:
-        """What the key of a buyer stands for in a sale."""
-        return idempotency_token(self._secret, buyer_id, sale.sale_bytes, idempotency_key)
-
     def purchase(
         self,
         sale: FrontSale,
         buyer_id: bytes,
-        idempotency_key: str,
+        token: bytes,
         sku: str,
         quantity: int,
         address_id: bytes = b"",
-        *,
-        token: bytes | None = None,
     ) -> Purchase:
-        """The wish of a buyer, with the identity that its key gives it; ids are 16 bytes.
-
-        ``token`` is that of the key, where it has been made already.
-        """
+        """The wish of a buyer, with the identity that its key gives it; ids are 16 bytes."""
         return Purchase(
             sale_id=sale.sale_id,
             generation=sale.generation,
-            token=token or self.token(sale, buyer_id, idempotency_key),
+            token=token,
             prefix=order_id_prefix(),
             fingerprint=buyer_id[-4:] + _wish_hash(self._secret, quantity, address_id, sku),
             buyer_id=buyer_id,
@@ -134,19 +130,20 @@ class Reservations:
 
         Raises ``Overloaded`` when there is no room for anything.
         """
-        self._admission.check()
+        if self._admission.full:
+            self._admission.check()
+        sold_out = self._sold_out
+        if not sold_out.leases:
+            return False
         shard = shard_of(buyer_id, len(self._batchers))
-        if not self._sold_out.refuses(
-            shard, sale.sale_id.int, sale.generation, sku, quantity, token
-        ):
+        if not sold_out.refuses(shard, sale.sale_id.int, sale.generation, sku, quantity, token):
             return False
         if not self._refused:
             self._loop.call_soon(self._tell_refused)
         self._refused.append(settle)
         return True
 
-    def put(self, purchase: Purchase, settle: Settle) -> None:
-        """Have the store decide ``purchase``; ``settle`` is told, be it a refusal or a failure."""
+    def _put(self, purchase: Purchase, settle: Settle) -> None:
         self._batchers[shard_of(purchase.buyer_id, len(self._batchers))].put(purchase, settle)
 
     def _tell_refused(self) -> None:

@@ -102,7 +102,8 @@ class SoldOut:
         self._clock = asyncio.get_running_loop().time
         self._memos: dict[Subject, _Memo] = {}
         self._wake = asyncio.Event()
-        self._leases: dict[Subject, _Lease] = {}
+        self.leases: dict[Subject, _Lease] = {}
+        """What may be refused; usually nothing, so who asks often looks here first."""
         self._until = 0.0
         self._to_scan: dict[tuple[int, uuid.UUID], None] = {}
         self._scan_wanted = asyncio.Event()
@@ -116,9 +117,9 @@ class SoldOut:
         ``sale_number`` is the sale's id as an integer. False says nothing: the store must be
         asked. A wish above the limit is left to it, because it has a better reason to refuse that.
         """
-        if not self._leases:
+        if not self.leases:
             return False
-        lease = self._leases.get((shard, sale_number, sku))
+        lease = self.leases.get((shard, sale_number, sku))
         if (
             lease is None
             or quantity > lease.limit
@@ -197,15 +198,15 @@ class SoldOut:
             await self._catch_up(memo)
 
     def _replace(self, leases: dict[Subject, _Lease], until: float) -> None:
-        refused = sum(lease.refused for lease in self._leases.values())
-        self._leases, self._until = leases, until
+        refused = sum(lease.refused for lease in self.leases.values())
+        self.leases, self._until = leases, until
         self._metrics.sold_out_refused.inc(refused)
         self._metrics.sold_out_leases.set(len(leases))
 
     def _drop_idle(self) -> None:
         now = self._clock()
         for subject, memo in list(self._memos.items()):
-            lease = self._leases.get(subject)
+            lease = self.leases.get(subject)
             if lease is not None and lease.refused:
                 memo.asked_at = now
             elif now - memo.asked_at > IDLE_SECONDS:

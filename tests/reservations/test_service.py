@@ -34,10 +34,12 @@ class Shop:
     directory: SaleDirectory
     redis: Redis
     sale: FrontSale
+    sold_out: SoldOut
 
     async def buy(self, buyer: uuid.UUID, key: str, quantity: int = 1) -> tuple[str, ReserveCode]:
+        token = self.reservations.token_of(buyer.bytes, self.sale.sale_bytes, key)
         purchase = self.reservations.purchase(
-            self.sale, buyer.bytes, key, self.sale.items[0].sku, quantity
+            self.sale, buyer.bytes, token, self.sale.items[0].sku, quantity
         )
         verdict = await self.reservations.buy(purchase)
         self.reservations.notice(purchase, verdict)
@@ -61,7 +63,7 @@ async def shop(redis_url: str) -> AsyncIterator[Shop]:
     await front.open(sale)
     stopping = asyncio.Event()
     owners = [asyncio.create_task(each.run(stopping)) for each in (*batchers, sold_out)]
-    yield Shop(reservations, directory, redis, sale)
+    yield Shop(reservations, directory, redis, sale, sold_out)
     stopping.set()
     await asyncio.gather(*owners)
     await redis.aclose()
@@ -155,9 +157,11 @@ async def test_an_answer_that_fails_does_not_cost_others_theirs(
             both.set()
         raise ConnectionResetError
 
+    monkeypatch.setattr(shop.sold_out, "leases", {"something": "lent"})
     for buyer in (new_id(), new_id()):
-        token = shop.reservations.token(shop.sale, buyer.bytes, "k")
+        token = shop.reservations.token_of(buyer.bytes, shop.sale.sale_bytes, "k")
         assert shop.reservations.refuses(shop.sale, buyer.bytes, "85123A", 1, token, settle)
+    shop.sold_out.leases = {}
     assert not told  # together, after the turn that they came in
     async with asyncio.timeout(10):
         await both.wait()

@@ -238,11 +238,13 @@ class DirectConnection(GuardedConnection):
                 self._request_in_progress = True
                 self._closes = message.should_close
                 call, path = found
-                retry_after_seconds = self._pressure.begin()
-                if retry_after_seconds is None:
-                    call.serve(message, content, path, self.peer, self._reply)
-                else:
+                pressure = self._pressure
+                if pressure.in_hand < pressure.half:  # as nearly always: the rest of begin()
+                    pressure.in_hand += 1
+                elif (retry_after_seconds := pressure.begin()) is not None:
                     self._refuse(call.refuse, message, retry_after_seconds)
+                    return
+                call.serve(message, content, path, self.peer, self._reply)
                 return
         self._head_begins()
         waiter.set_result(None)

@@ -35,7 +35,8 @@ class Pressure:
     def __init__(self, *, always: int, wait_seconds_max: float, clock: Callable[[], float]) -> None:
         assert always > 1, "half of it is what there is to measure by"
         self._always = always
-        self._half = always // 2
+        self.half = always // 2
+        """Fewer in hand than this are not even measured."""
         self._wait_seconds_max = wait_seconds_max
         self._clock = clock
         self._measuring_since: float | None = None
@@ -49,7 +50,7 @@ class Pressure:
     def begin(self) -> float | None:
         """One more is in hand; or else it is not, and is to come again after so many seconds."""
         in_hand = self.in_hand
-        if in_hand >= self._half:
+        if in_hand >= self.half:
             if self._measuring_since is None:
                 self._measuring_since, self._steps = self._clock(), 0
             wait_seconds = in_hand * self.seconds_each
@@ -67,8 +68,8 @@ class Pressure:
         if since is None:
             return
         self._steps += 1
-        over = self.in_hand <= self._half
-        if self._steps >= (self._half if over else 4 * self._always):
+        over = self.in_hand <= self.half
+        if self._steps >= (self.half if over else 4 * self._always):
             now = self._clock()
             each = 2 * (now - since) / self._steps
             known = self.seconds_each
