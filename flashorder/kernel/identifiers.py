@@ -91,7 +91,8 @@ def order_number(order_id: bytes) -> str:
     """What a buyer reads on the phone: ``XXXX-XXXX-XXXX``, 60 bits of the id in Crockford base 32.
 
     The bits are those of the keyed hash, so numbers cannot be guessed by counting and need no
-    counter; Crockford's alphabet has no I, L, O or U.
+    counter; Crockford's alphabet has no I, L, O or U. They are the end of the id, so the token
+    alone gives the same number: an id of the same token never has another.
     """
     bits = int.from_bytes(order_id[-8:])
     pairs = _CROCKFORD_PAIRS

@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from flashorder.infra.postgres.pool import Pool, database_failures
 from flashorder.infra.postgres.sql import load_sql
 from flashorder.kernel.errors import Conflict, InvalidState
-from flashorder.kernel.identifiers import TOKEN_BYTES, shard_of
+from flashorder.kernel.identifiers import shard_of
 from flashorder.rebuilding.records import purchase_of_dead_letter, purchase_of_order
 from flashorder.rebuilding.streams import until_applied
 from flashorder.reservations.ports import Holds
@@ -85,8 +85,8 @@ _SOURCES = (
     _Source(
         Step.ORDERS,
         "purchases_of_sale",
-        b"",
-        lambda row: row["order_id"].bytes[-TOKEN_BYTES:],
+        FIRST_ID,
+        lambda row: row["order_id"],
         purchase_of_order,
     ),
     _Source(

@@ -17,7 +17,7 @@ from flashorder.infra.postgres.pool import Pool, database_failures
 from flashorder.infra.postgres.sql import load_sql
 from flashorder.infra.redis.connection import store_failures
 from flashorder.infra.redis.keys import sale_keys
-from flashorder.kernel.identifiers import shard_of
+from flashorder.kernel.identifiers import order_number, shard_of
 from flashorder.reservations.records import PurchaseRecord
 from flashorder.verification.model import CheckResult, Violations
 
@@ -25,6 +25,7 @@ _SQL = load_sql("flashorder.verification")
 PAGE = 1000
 BUYER_BYTES = 16
 PREFIX_BYTES = 6
+FIRST_ID = uuid.UUID(int=0)
 _HOLD_OF_THE_CLICK = 1
 Pair = tuple[bytes, bytes]
 
@@ -61,7 +62,9 @@ class PurchaseChecks:
         async for page in self._scan(sale_id, "tokens"):
             kept = dict(page)
             with database_failures():
-                rows = await self._pool.fetch(_SQL["unplaced_tokens"], sale_id, list(kept))
+                rows = await self._pool.fetch(
+                    _SQL["unplaced_tokens"], sale_id, list(kept), list(map(order_number, kept))
+                )
             for row in rows:
                 if row["order_id"] is None:
                     unplaced.add(sale_id=str(sale_id), token=row["token"].hex())
@@ -72,13 +75,13 @@ class PurchaseChecks:
 
     async def _orders(self, sale_id: uuid.UUID, found: Violations) -> None:
         """Each order has its record at the front, and both say the same."""
-        last = b""
+        last = FIRST_ID
         while True:
             with database_failures():
                 rows = await self._pool.fetch(_SQL["purchases"], sale_id, last, PAGE)
             if not rows:
                 return
-            last = rows[-1]["order_id"].bytes[PREFIX_BYTES:]
+            last = rows[-1]["order_id"]
             for shard, own in self._by_shard(rows):
                 tokens = [row["order_id"].bytes[PREFIX_BYTES:] for row in own]
                 kept = await self._look_up(sale_keys(shard, sale_id).tokens, tokens)

@@ -21,6 +21,7 @@ from flashorder.consumer.entry import (
 )
 from flashorder.consumer.placing import decode_fields, encode_fields
 from flashorder.infra.postgres.pool import Pool
+from flashorder.kernel.identifiers import order_number
 from flashorder.kernel.intents import INTENT_FIELD
 from tests.intents import pack_intent
 
@@ -36,6 +37,7 @@ def test_a_good_entry() -> None:
     assert (intent.order_id, intent.buyer_id, intent.sale_id) == tuple(
         uuid.UUID(bytes=letter * 16) for letter in (b"o", b"b", b"s")
     )
+    assert intent.order_number == order_number(b"o" * 16)
     assert (intent.sku, intent.fingerprint) == ("85123A", b"f" * 8)
     assert (intent.quantity, intent.unit_price_amount, intent.address_id) == (2, 1999, None)
     assert (intent.accepted_ms, intent.due_ms) == (1_700_000_000_000, 4_000_000_000_000)

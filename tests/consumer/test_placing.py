@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
+import flashorder
 from flashorder.consumer import Consumer
 from flashorder.consumer.placing import SQL, Placed, Placing
 from flashorder.consumer.stream import IntentStream
 from flashorder.infra.postgres.pool import Pool
 from flashorder.infra.redis.keys import intents
 from flashorder.inventory.reconciliation.reading import Reader
-from flashorder.kernel.identifiers import new_id
+from flashorder.kernel.identifiers import TOKEN_BYTES, new_id, order_id_prefix
 from flashorder.kernel.intents import INTENT_FIELD, unpack_intent
 from flashorder.sales.front import SaleFront
 from tests.consumer.shop import Shop, settings
@@ -95,6 +99,42 @@ async def test_another_buyers_entry_under_the_same_order_id_is_poison(shop: Shop
     await shop.add_entry(2, order_id=order_id)
     assert await place(shop) == Placed(1, 1)
     assert "another order has the place" in (await errors(shop))[0]
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+async def test_a_second_order_of_a_token_is_poison(shop: Shop, batches: int) -> None:
+    parts = shop.parts()
+    token = parts["order_id"][-TOKEN_BYTES:]
+    again = order_id_prefix(time.time() + 60) + token  # the front forgot, and the key came again
+    await shop.add_entry(1, **parts)
+    placed = [await place(shop)] if batches == 2 else []
+    await shop.add_entry(1, **{**parts, "order_id": again})
+    placed.append(await place(shop))
+    assert placed == ([Placed(1, 0), Placed(0, 1)] if batches == 2 else [Placed(1, 1)])
+    assert "another order has the place" in (await errors(shop))[0]
+    kept = await letter(shop)
+    assert (kept["order_id"].bytes, kept["status"]) == (again, "held")
+    assert [row[0].bytes for row in await shop.pool.fetch("SELECT order_id FROM orders")] == [
+        parts["order_id"]
+    ]
+    assert await shop.committed() == 1
+
+
+def test_nothing_else_writes_a_number() -> None:
+    """It keeps one order a token, as long as every order has that of its id."""
+    package = Path(flashorder.__file__).parent
+    texts = {
+        path.relative_to(package).as_posix(): path.read_text()
+        for ending in ("*.sql", "*.py")
+        for path in package.rglob(ending)
+    }
+    writes = re.compile(
+        r"(INSERT\s+INTO|COPY)\s+orders\b|UPDATE\s+orders\b[^;]*\border_number\s*=[^;]*\bWHERE"
+        r"|copy_records_to_table\(\s*[\"']orders[\"']"
+    )
+    assert [name for name, text in texts.items() if writes.search(text)] == [
+        "consumer/sql/place_orders.sql"
+    ]
 
 
 async def test_an_entry_without_data_is_seen(shop: Shop) -> None:

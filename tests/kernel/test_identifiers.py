@@ -59,6 +59,12 @@ def test_order_numbers_are_short_and_do_not_repeat() -> None:
     assert order_number(bytes([255]) * 16) == "ZZZZ-ZZZZ-ZZZZ"
 
 
+def test_a_token_has_one_order_number_whenever_its_order_is_made() -> None:
+    token = idempotency_token(b"s", new_id().bytes, new_id().bytes, "key")
+    ids = [order_id_prefix(seconds) + token for seconds in (0, 1_700_000_000, 4_000_000_000)]
+    assert {order_number(order_id) for order_id in ids} == {order_number(token)}
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "x", "{s0}", "0" * 36, "a\0b", "x" * 10_240, "0198c0de-0000-7000-8000-00000000000 ",

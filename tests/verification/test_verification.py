@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from flashorder.infra.redis import keys
+from flashorder.verification import purchases
 from flashorder.verification.model import InFlight, violated
 from flashorder.verification.service import Verification, room_invariants
 from tests.inventory.reconciliation.desk import SKU, Desk
@@ -64,6 +65,20 @@ async def test_work_in_flight_is_waited_for(desk: Desk, verification: Verificati
     await desk.apply(taken)
     assert (await verification.settle(5.0, progress)).total == 0
     assert await broken(verification) == []
+
+
+async def test_every_page_of_orders_is_looked_at(
+    desk: Desk, verification: Verification, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purchases, "PAGE", 2)
+    for _ in range(5):
+        await desk.buy()
+    orders = await desk.apply(await desk.take(5))
+    await desk.redis.hdel(desk.keys.tokens, *(order_id.bytes[6:] for order_id in orders))
+    report = await verification.run(0.0, silent)
+    (records,) = [check for check in report.checks if check.name == "records_agree"]
+    assert records.violations == 5
+    assert await broken(verification) == ["front.records_agree"]
 
 
 async def lose_a_unit(desk: Desk, orders: list[uuid.UUID]) -> None:

@@ -19,7 +19,7 @@ from flashorder.inventory.reconciliation.service import (
 )
 from flashorder.inventory.reconciliation.store import ReconciliationStore
 from flashorder.inventory.reconciliation.stream import GROUP, parse_entry_id
-from flashorder.kernel.identifiers import order_id_prefix
+from flashorder.kernel.identifiers import order_id_prefix, order_number
 from flashorder.kernel.intents import INTENT_FIELD, RawIntent, unpack_intent
 from flashorder.reservations.holds import StoreHolds
 from flashorder.sales.front import FrontItem, FrontSale, SaleFront
@@ -114,8 +114,9 @@ class Desk:
                     "payment_due_at) "
                     "VALUES ($1, $2, $3, $4, 'GBP', $5, 0, $6, $7, $8, $9, "
                     "to_timestamp($10::bigint / 1000.0))",
-                    order_id, str(order_id), uuid.UUID(bytes=raw.buyer_id), self.sale_id,
-                    255 * quantity, ms, seq, datetime.now(UTC), raw.fingerprint, raw.due_ms,
+                    order_id, order_number(raw.order_id), uuid.UUID(bytes=raw.buyer_id),
+                    self.sale_id, 255 * quantity, ms, seq, datetime.now(UTC), raw.fingerprint,
+                    raw.due_ms,
                 )  # fmt: skip
                 await connection.execute(
                     "INSERT INTO order_lines VALUES ($1, 1, $2, 'H', $3, 255, $4)",
