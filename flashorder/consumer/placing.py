@@ -30,7 +30,7 @@ from flashorder.orders.store import UnitsRefused, raise_committed
 log = structlog.get_logger(__name__)
 
 SQL = load_sql("flashorder.consumer")
-# What was never placed needs no look for conflicts, which would cost a fifth more (four more
+# What was never placed needs no look for conflicts, which would cost a fifth more (three more
 # descents of indexes a row, and a tentative row that is confirmed): it fails if there is one.
 PLACE_FIRST = SQL["place_orders"].replace("ON CONFLICT DO NOTHING", "")
 ERROR_CHARACTERS_MAX = 500
