@@ -1,10 +1,14 @@
 """Latency at half of capacity, and from the 202 to the row in PostgreSQL.
 
-Capacity is what wrk gets first. Then, round by round, half of it is sent on a schedule over
-128 connections; latency counts from when a purchase was due, so a stall is not hidden by the
-client waiting with it. A consumer runs on the load's processors, as does PostgreSQL. Of every
-hundredth acceptance the row is asked for every 5 ms until it is there: told is the time from the
-client's 202 to the first look that finds it, so it is up to 5 ms too long.
+Capacity is what wrk gets first. Then a share of it is sent on a schedule over 128 connections;
+latency counts from when a purchase was due, so a stall is not hidden by the client waiting with it.
+Three rows: half of capacity to the front alone; half, and a quarter, with a consumer at work. The
+consumer runs beside the web worker, which has half of its processor to spare; client, store and
+PostgreSQL share the other, and `unsent` tells where that one was too small to send half of capacity
+at all: then the second row measures the load's processor, and the third is the one to read.
+
+Of every hundredth acceptance the row is asked for every 5 ms until it is there: told is the time
+from the client's 202 to the first look that finds it, so it is up to 5 ms too long.
 """
 
 from __future__ import annotations
@@ -17,16 +21,20 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from bench.capacity import capacity_per_second
 from bench.context import Context
+from bench.draining import committed
 from bench.figures import Claim, Contender, Kind, Outcome, Round, in_turn, kinds_of
 from bench.load.scheduled import send_on_schedule
 from bench.processes import Program, running
 from bench.scenarios.purchase import BUYERS
 from bench.stand import Stand, open_stand
+from bench.web import buy_once
 from flashorder.infra.postgres.pool import Pool
 from loadtest.figures import percentile
 
 TITLE = "latency at half of capacity"
-NAME = "flashorder"
+FRONT = "half, the front alone"
+HALF = "half, with a consumer"
+QUARTER = "a quarter, with a consumer"
 SAMPLE_EVERY = 100
 LOOK_SECONDS = 0.005
 SETTLE_SECONDS = 30.0
@@ -40,24 +48,32 @@ async def measure(context: Context) -> Outcome:
         sale = await stand.fresh_sale()
         what = stand.purchases(sale, stand.buyers(BUYERS), service.port)
         capacity = await capacity_per_second(context, what, service.pid, stand.store.pid)
-        await stack.enter_async_context(consumer(context, stand))
-        contenders = [_ours(context, stand, service, capacity)]
+        place = _Place(context, stand, service)
+        contenders = [
+            Contender(FRONT, Kind.OURS, lambda: place.measured(capacity / 2, consuming=False)),
+            Contender(HALF, Kind.OURS, lambda: place.measured(capacity / 2, consuming=True)),
+            Contender(QUARTER, Kind.OURS, lambda: place.measured(capacity / 4, consuming=True)),
+        ]
         series = await in_turn(contenders, context.rounds, context.say)
     claims = [
-        Claim("purchase p99, ms", tuple(series.values(NAME, "purchase_p99_ms")), 10.0),
-        Claim("202 to the row p99, ms", tuple(series.values(NAME, "row_p99_ms")), 100.0),
+        Claim(f"{name}: purchase p99, ms", tuple(series.values(name, "purchase_p99_ms")), 10.0)
+        for name in (FRONT, HALF, QUARTER)
     ]
-    notes = [f"capacity was {capacity:,.0f} a second, half of it was sent"]
+    claims += [
+        Claim(f"{name}: 202 to the row p99, ms", tuple(series.values(name, "row_p99_ms")), 100.0)
+        for name in (HALF, QUARTER)
+    ]
+    notes = [f"capacity was {capacity:,.0f} a second"]
     return Outcome("latency", TITLE, "purchase_p99_ms", series, kinds_of(contenders), claims, notes)
 
 
 @asynccontextmanager
 async def consumer(context: Context, stand: Stand) -> AsyncIterator[Program]:
-    """``flashorder consume`` beside the load; not the web worker's processor."""
+    """``flashorder consume`` on the web worker's processor."""
     async with running(
         "consumer",
         [context.python, "-m", "flashorder.cli", "consume"],
-        cores=context.cores.load,
+        cores=context.cores.server,
         folder=stand.folder,
         environment=stand.environment,
     ) as program:
@@ -94,34 +110,47 @@ class Rows:
         return len(self._waiting)
 
 
-def _ours(context: Context, stand: Stand, service: Program, capacity: float) -> Contender:
-    buyers = stand.buyers(BUYERS)
+class _Place:
+    """One service, measured at several rates."""
 
-    async def measured() -> Round:
-        sale = await stand.fresh_sale()
-        rows = Rows(stand.pool)
-        rate = capacity / 2
-        sending = asyncio.create_task(
-            send_on_schedule(
-                context,
-                stand.purchases(sale, buyers, service.port),
-                count=int(rate * context.seconds),
-                connections=context.connections,
-                over_seconds=context.seconds,
-                sample_every=SAMPLE_EVERY,
-                on_sample=rows.accepted,
+    def __init__(self, context: Context, stand: Stand, service: Program) -> None:
+        self._context, self._stand, self._service = context, stand, service
+        self._buyers = stand.buyers(BUYERS)
+
+    async def measured(self, rate: float, *, consuming: bool) -> Round:
+        """``rate`` purchases a second, with a consumer or without."""
+        sale = await self._stand.fresh_sale()
+        what = self._stand.purchases(sale, self._buyers, self._service.port)
+        rows = Rows(self._stand.pool)
+        async with AsyncExitStack() as stack:
+            if consuming:
+                await stack.enter_async_context(consumer(self._context, self._stand))
+                await buy_once(what)
+                while not await committed(self._stand, sale):  # it is at work
+                    await asyncio.sleep(LOOK_SECONDS)
+            sending = asyncio.create_task(
+                send_on_schedule(
+                    self._context,
+                    what,
+                    count=int(rate * self._context.seconds),
+                    connections=self._context.connections,
+                    over_seconds=self._context.seconds,
+                    sample_every=SAMPLE_EVERY if consuming else 0,
+                    on_sample=rows.accepted,
+                )
             )
-        )
-        missing = await rows.look_until(sending)
-        done = await sending
-        return {
-            "per_second": done.accepted / context.seconds,
+            missing = await rows.look_until(sending) if consuming else 0
+            done = await sending
+        figures = {
+            "per_second": done.accepted / self._context.seconds,
             "purchase_p50_ms": done.accepted_p50_ms,
             "purchase_p99_ms": done.accepted_p99_ms,
-            "row_p50_ms": percentile(rows.seconds, 0.5) * 1000,
-            "row_p99_ms": percentile(rows.seconds, 0.99) * 1000,
-            "rows_missing": missing,
             "unsent": done.unsent,
         }
-
-    return Contender(NAME, Kind.OURS, measured)
+        if consuming:
+            figures |= {
+                "row_p50_ms": percentile(rows.seconds, 0.5) * 1000,
+                "row_p99_ms": percentile(rows.seconds, 0.99) * 1000,
+                "rows_missing": missing,
+            }
+        return figures
