@@ -126,7 +126,7 @@ class _Place:
             if consuming:
                 await stack.enter_async_context(consumer(self._context, self._stand))
                 await buy_once(what)
-                while not await committed(self._stand, sale):  # it is at work
+                while not await committed(self._stand, sale):  # noqa: ASYNC110 - rows tell no event
                     await asyncio.sleep(LOOK_SECONDS)
             sending = asyncio.create_task(
                 send_on_schedule(
