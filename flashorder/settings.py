@@ -115,6 +115,8 @@ class Settings(BaseSettings):
     consumer_name: str | None = None
     consumer_block_seconds: Seconds = 0.5
     consumer_upkeep_seconds: Seconds = 1.0
+    # Roles that answer nobody give way to those that do, where they share a processor.
+    background_niceness: Annotated[int, Field(ge=0, le=19)] = 5
     order_streams_max: Positive = 5_000
     order_stream_poll_seconds: Seconds = 0.2
     order_stream_heartbeat_seconds: Seconds = 15.0

@@ -28,6 +28,7 @@ def run_role(name: str, build: Build, *, as_json: bool) -> None:
     and ``{"ready": name, "pid"}`` a line on standard output once it works.
     """
     settings = role_settings(as_json=as_json)
+    _give_way(settings.background_niceness)
 
     def announce() -> None:
         if as_json:
@@ -35,6 +36,12 @@ def run_role(name: str, build: Build, *, as_json: bool) -> None:
 
     with asyncio.Runner(loop_factory=_fast_loop()) as runner:
         runner.run(_until_signalled(build, settings, announce))
+
+
+def _give_way(niceness: int) -> None:
+    """Run at ``niceness`` at least, as nice(1) means it."""
+    if os.getpriority(os.PRIO_PROCESS, 0) < niceness:
+        os.setpriority(os.PRIO_PROCESS, 0, niceness)
 
 
 async def _until_signalled(build: Build, settings: Settings, announce: Callable[[], None]) -> None:

@@ -49,6 +49,28 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+async def test_they_give_way_to_who_answers_somebody(
+    redis_url: str, database_url: str, tmp_path: Path
+) -> None:
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    environment = {
+        "FLASHORDER_REDIS_URL": redis_url,
+        "FLASHORDER_DATABASE_URL": database_url,
+        "FLASHORDER_DATA_DIR": str(tmp_path),
+        "FLASHORDER_SECRET": "of the tests",
+    }
+    for niceness, expected in (("7", max(own, 7)), ("0", own)):
+        async with command(
+            "consume", "--json", **environment, FLASHORDER_BACKGROUND_NICENESS=niceness
+        ) as consume:
+            assert consume.stdout is not None
+            async with asyncio.timeout(30):
+                assert b'"ready"' in await consume.stdout.readline()
+            assert os.getpriority(os.PRIO_PROCESS, consume.pid) == expected
+            consume.terminate()
+            await consume.wait()
+
+
 async def test_an_order_goes_through_both_and_both_stop_when_asked(
     redis_url: str, database_url: str, tmp_path: Path
 ) -> None:
