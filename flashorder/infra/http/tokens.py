@@ -165,7 +165,7 @@ class Authenticator:
         if caller.expires_at_unix <= now_seconds:
             self._remembered.forget(authorization)
             raise _expired()
-        if caller.session_id in self._revoked:
+        if self._revoked and caller.session_id in self._revoked:
             raise _invalid("This session was ended.")
         return caller
 
