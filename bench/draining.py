@@ -38,8 +38,10 @@ async def drain(
     """Start one consumer where the web worker would run, and wait for ``orders`` rows.
 
     Its start (imports, connecting) is in neither time: the meter and the clock begin when the
-    first rows are there, which ``on_first_rows`` is told with the consumer's process id.
+    first rows are there beside those of before, which ``on_first_rows`` is told with the consumer's
+    process id.
     """
+    behind = await committed(stand, sale)
     async with running(
         "drain",
         [context.python, "-m", "flashorder.cli", "consume"],
@@ -53,7 +55,7 @@ async def drain(
         while True:
             rows = await committed(stand, sale)
             now = time.perf_counter()
-            if rows and not began:
+            if rows > behind and not began:
                 first_rows, began = rows, now
                 meter.start()
                 on_first_rows(consumer.pid)
