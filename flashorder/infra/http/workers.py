@@ -91,8 +91,13 @@ class Workers:
         self._port.steer(serving.keys())
         pids = [worker.pid for worker in serving.values()]
         if len(pids) == len(self._places) and pids != self._told:
-            self._told = pids
-            self._on_change(pids)
+            first, self._told = not self._told, pids
+            try:
+                self._on_change(pids)
+            except OSError as error:  # a full disk, a reader that went: workers serve all the same
+                if first:
+                    raise
+                log.error("workers_not_told", pids=pids, error=str(error))
 
     async def _renew_when_asked(self, stopping: asyncio.Event) -> None:
         while not stopping.is_set():

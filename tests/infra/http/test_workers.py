@@ -112,6 +112,17 @@ async def test_while_a_worker_is_away_new_connections_go_to_the_others() -> None
         assert {await running.answering() for _ in range(40)} == set(after)
 
 
+async def test_a_ready_file_that_cannot_be_written_any_more_ends_nobody() -> None:
+    async with group() as running:
+        pids = await running.next_pids()
+        running.deaf = True
+        with structlog.testing.capture_logs() as lines:
+            os.kill(pids[0], signal.SIGKILL)
+            after = await running.next_pids()
+        assert [line["pids"] for line in lines if line["event"] == "workers_not_told"] == [after]
+        assert {await running.answering() for _ in range(40)} == set(after)
+
+
 async def test_a_worker_that_is_told_to_stop_is_followed_at_once_without_a_crash() -> None:
     async with group() as running:
         pids = await running.next_pids()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import sys
@@ -44,7 +45,7 @@ class PortOfNobody(SharedPort):
 class Group:
     """Workers that are running, and what was told of them.
 
-    ``program`` and ``environment`` are of those to come.
+    ``program`` and ``environment`` are of those to come. ``deaf``: telling fails.
     """
 
     def __init__(self, shared: SharedPort, **environment: str) -> None:
@@ -52,6 +53,7 @@ class Group:
         self.program = sys.executable
         self.environment = environment
         self.told: asyncio.Queue[list[int]] = asyncio.Queue()
+        self.deaf = False
         self.stopping = asyncio.Event()
         self.workers = Workers(
             shared,
@@ -61,8 +63,13 @@ class Group:
                 dict(self.environment),
             ),
             drain_timeout_seconds=40.0,
-            on_change=self.told.put_nowait,
+            on_change=self._tell,
         )
+
+    def _tell(self, pids: list[int]) -> None:
+        self.told.put_nowait(pids)
+        if self.deaf:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     async def next_pids(self) -> list[int]:
         return await asyncio.wait_for(self.told.get(), 60)
