@@ -217,7 +217,8 @@ class SoldOut:
 
         It has if it holds as many purchases of the SKU as ``accepts`` has grown by: reserve.lua
         counts the one with the other, and both are read in one transaction. The stream is trimmed
-        from its front only, so there cannot be one too few and another one too many.
+        from its front only, so there cannot be one too few and another one too many; unless the
+        reading ended before the stream did, and began with what the memo has already.
         """
         reading, entries = await self._store.read_with_stream(
             memo.question(), memo.since_id, CATCH_UP_ENTRIES_MAX
@@ -227,6 +228,7 @@ class SoldOut:
         found = tokens_of(entries, memo.sale_id, memo.sku)
         if (
             memo.tokens.generation == reading.generation
+            and len(entries) < CATCH_UP_ENTRIES_MAX
             and memo.accepts + len(found) == reading.accepts
             and memo.tokens.count + len(found) <= memo.tokens.room
         ):

@@ -33,7 +33,7 @@ from flashorder.reservations.metrics import ReserveMetrics
 from flashorder.reservations.records import Purchase, ReserveCode
 from flashorder.reservations.sold_out import SoldOut
 from flashorder.sales.front import FrontSale
-from tests.reservations.front import SyncFront, a_purchase, a_sale, an_item
+from tests.reservations.front import FAR_FUTURE_MS, SyncFront, a_purchase, a_sale, an_item
 from tests.stores import BreakableStores
 
 BUYERS = [os.urandom(16) for _ in range(4)]
@@ -259,6 +259,30 @@ async def test_what_the_stream_has_lost_is_scanned(redis_url: str) -> None:
         await worker.lent()
         assert worker.refuses()
         assert not worker.refuses(again)
+
+
+async def test_what_is_too_much_to_be_read_is_scanned(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reading that is cut off and begins with what is known has as many as there are new ones."""
+    monkeypatch.setattr(module, "CATCH_UP_ENTRIES_MAX", 2)
+    sale = a_sale(an_item("A", quantity=1), an_item("B", quantity=100))
+    async with working(redis_url, sale) as worker:
+        client = worker.front.client
+        worker.ask(a_purchase(sale, sku="B"))
+        # The store's clock was set back: whatever comes now, its id is later than any reading.
+        ((_, entry),) = client.xrange(keys.intents(0))
+        client.xadd(keys.intents(0), entry, id=f"{FAR_FUTURE_MS}-1")
+        bought, again = a_purchase(sale, sku="A"), a_purchase(sale, sku="A")
+        worker.ask(bought)
+        await worker.lent()
+        client.delete(worker.front.keys.leases)
+        worker.front.release(bought, 1)
+        assert worker.ask(a_purchase(sale, sku="B"), again) == [ReserveCode.ACCEPTED] * 2
+        for _ in range(3):
+            await worker.sold_out.look()
+            assert not any(worker.refuses(a_purchase(sale, sku="A")) for _ in range(5))
+            assert not worker.refuses(again)
 
 
 async def test_a_sale_with_too_many_purchases_is_left_to_the_store(redis_url: str) -> None:
