@@ -82,12 +82,16 @@ def endpoints(reservations: Reservations) -> list[Endpoint]:
         purchase = make(sale, buyer_id, token, sku, quantity, address_id)
 
         def decided(outcome: Outcome) -> None:
-            if not isinstance(outcome, Verdict):
-                settle(outcome)
-            elif outcome.code is ACCEPTED:
-                settle(_new(sale, purchase, outcome))
-            else:
-                settle(answered(sale, purchase, outcome))
+            told: Answer | Exception
+            try:
+                if isinstance(outcome, Verdict):
+                    new = outcome.code is ACCEPTED
+                    told = (_new if new else answered)(sale, purchase, outcome)
+                else:
+                    told = outcome
+            except Exception as failure:  # or else the shopper would wait for ever
+                told = failure
+            settle(told)
 
         put(purchase, decided)
         return True
@@ -107,7 +111,8 @@ def endpoints(reservations: Reservations) -> list[Endpoint]:
         )
         answer = answered(sale, purchase, await reservations.buy(purchase))
         if isinstance(answer, FlashorderError):
-            raise answer
+            # NOTHING_LEFT is everybody's: it would gather the frames of all who raise it.
+            raise answer.with_traceback(None)
         return answer
 
     return [
@@ -222,7 +227,7 @@ def refusal(verdict: Verdict) -> FlashorderError:
                 return NOTHING_LEFT
             return Conflict(f"sold out: only {detail} left", code="sold_out")
         case ReserveCode.LIMIT_REACHED:
-            more = f"you may still have {detail}" if detail else "you have all you may have"
+            more = f"you may still have {detail}" if detail > 0 else "you have all you may have"
             return Conflict(f"the limit for one buyer is reached: {more}", code="limit_reached")
         case ReserveCode.NOT_STARTED:
             seconds = max(1.0, (detail - verdict.now_ms) / 1000)

@@ -48,6 +48,12 @@ def test_too_early_says_when() -> None:
     assert error.retry_after_seconds == pytest.approx(90.5)
 
 
+def test_who_has_more_than_a_lowered_limit_is_not_told_a_negative_number() -> None:
+    told = [refusal(Verdict(ReserveCode.LIMIT_REACHED, left, NOW_MS, 0)).detail for left in (-1, 0)]
+    assert told[0] == told[1]
+    assert "-" not in told[0]
+
+
 def body_and_lines(answer: Answer) -> tuple[AcceptedBody, list[str]]:
     return msgspec.json.decode(answer.content, type=AcceptedBody), answer.lines.split("\r\n")
 

@@ -6,19 +6,24 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from traceback import walk_tb
 
 import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
+from flashorder.infra.http.answers import Answer
+from flashorder.infra.http.endpoint import Call, Caller, Endpoint, Role
 from flashorder.infra.redis.connection import connect_redis
-from flashorder.kernel.errors import NotFound
-from flashorder.kernel.identifiers import new_id
+from flashorder.infra.redis.keys import sale_keys
+from flashorder.kernel.errors import Conflict, NotFound
+from flashorder.kernel.identifiers import new_id, shard_of
 from flashorder.reservations.admission import Admission
 from flashorder.reservations.batching import Batcher
 from flashorder.reservations.metrics import ReserveMetrics
 from flashorder.reservations.records import ReserveCode
+from flashorder.reservations.routes import PurchaseBody, endpoints
 from flashorder.reservations.service import NOTHING_LEFT, Reservations
 from flashorder.reservations.sold_out import SoldOut
 from flashorder.sales.directory import SaleDirectory
@@ -35,6 +40,22 @@ class Shop:
     redis: Redis
     sale: FrontSale
     sold_out: SoldOut
+
+    @property
+    def call_that_buys(self) -> Endpoint:
+        (endpoint,) = endpoints(self.reservations)
+        return endpoint
+
+    def call(self, key: str) -> Call:
+        """What a new buyer sends."""
+        return Call(
+            None,
+            {"sale_id": str(self.sale.sale_id)},
+            PurchaseBody(self.sale.items[0].sku, 1),
+            None,
+            Caller(new_id(), Role.SHOPPER, "session", 0),
+            key,
+        )
 
     async def buy(self, buyer: uuid.UUID, key: str, quantity: int = 1) -> tuple[str, ReserveCode]:
         token = self.reservations.token_of(buyer.bytes, self.sale.sale_bytes, key)
@@ -166,3 +187,38 @@ async def test_an_answer_that_fails_does_not_cost_others_theirs(
     async with asyncio.timeout(10):
         await both.wait()
     assert told == [NOTHING_LEFT] * 2
+
+
+async def test_what_many_are_told_keeps_nothing_of_each(shop: Shop) -> None:
+    shop.sale = a_sale(an_item(quantity=0))
+    await SaleFront(shop.redis, SHARDS).open(shop.sale)
+    frames = set()
+    for _ in range(3):
+        with pytest.raises(Conflict) as caught:
+            await shop.call_that_buys.handler(shop.call("k"))
+        assert caught.value is NOTHING_LEFT
+        frames.add(len(list(walk_tb(caught.tb))))
+    assert len(frames) == 1
+
+
+async def test_an_answer_that_cannot_be_made_is_a_failure_that_is_told(shop: Shop) -> None:
+    await shop.directory.refresh()
+    begin = shop.call_that_buys.direct
+    assert begin is not None
+    call = shop.call("k")
+
+    async def told() -> object:
+        word = asyncio.get_running_loop().create_future()
+        assert begin(call, word.set_result)
+        async with asyncio.timeout(10):
+            return await word
+
+    first = await told()
+    assert isinstance(first, Answer)
+    assert first.status == 202
+    buyer = call.caller.account_bytes
+    tokens = sale_keys(shard_of(buyer, SHARDS), shop.sale.sale_id).tokens
+    token = shop.reservations.token_of(buyer, shop.sale.sale_bytes, "k")
+    record = await shop.redis.hget(tokens, token)
+    await shop.redis.hset(tokens, token, record[:16] + b"nothing that can be read")
+    assert isinstance(await told(), ValueError)
