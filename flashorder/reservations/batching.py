@@ -147,13 +147,13 @@ class Batcher:
         try:
             await self._send(flying, idle=True)
             while flying:
-                reply = await self._receive(flying)
+                verdicts = await self._receive(flying)
                 landed, flying = flying, self._next_group()
                 try:
                     if flying:
                         await self._send(flying)
                 finally:
-                    self._settle(landed, reply)
+                    self._settle(landed, verdicts)
         except FlashorderError as error:
             self._refuse(flying, error)
         except asyncio.CancelledError:
@@ -201,13 +201,22 @@ class Batcher:
                 script_keys, (first.generation, first.sale_id.bytes, *arguments), idle=idle
             )
 
-    async def _receive(self, group: list[_Waiting]) -> list[int | bytes]:
+    async def _receive(self, group: list[_Waiting]) -> list[Verdict]:
+        """The verdicts on ``group``; a reply that is none is a failure of those who wait for it."""
         with self._store_watched():
             reply: list[int | bytes] = await self._line.receive()
+        now_ms, window_ms = int(reply[0]), int(reply[1])
+        verdicts = [
+            Verdict(_CODES[number], detail, now_ms, window_ms)
+            for number, detail in zip(reply[2::2], reply[3::2], strict=True)
+        ]
+        assert len(verdicts) == len(group), "reserve.lua answers each purchase"
         self._metrics.store_up.set(1)
         self._metrics.batch_seconds.observe(perf_counter() - self._sent_at)
         self._metrics.batch_purchases.observe(len(group))
-        return reply
+        for number, count in Counter(reply[2::2]).items():
+            self._metrics.by_code[_CODES[number]].inc(count)
+        return verdicts
 
     @contextmanager
     def _store_watched(self) -> Iterator[None]:
@@ -228,17 +237,12 @@ class Batcher:
             self._refuse(waiting, error)
             raise
 
-    def _settle(self, group: list[_Waiting], reply: list[int | bytes]) -> None:
-        now_ms, window_ms = int(reply[0]), int(reply[1])
-        assert len(reply) == 2 + 2 * len(group), "reserve.lua answers each purchase"
-        numbers = reply[2::2]
-        for (_, settle), number, detail in zip(group, numbers, reply[3::2], strict=True):
+    def _settle(self, group: list[_Waiting], verdicts: list[Verdict]) -> None:
+        for (_, settle), verdict in zip(group, verdicts, strict=True):
             try:
-                settle(Verdict(_CODES[number], detail, now_ms, window_ms))
+                settle(verdict)
             except Exception:  # one shopper's answer must not cost the others theirs
                 log.exception("purchase_not_settled", shard=self._shard)
-        for number, count in Counter(numbers).items():
-            self._metrics.by_code[_CODES[number]].inc(count)
 
     def _refuse(self, group: Iterable[_Waiting], error: FlashorderError) -> None:
         for _, settle in group:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -13,8 +14,9 @@ from redis.asyncio import Redis
 
 from flashorder.infra.redis import keys
 from flashorder.infra.redis.connection import connect_redis
-from flashorder.kernel.errors import Overloaded, StoreUnavailable
+from flashorder.kernel.errors import FlashorderError, Overloaded, StoreUnavailable
 from flashorder.reservations.batching import Batcher, Outcome
+from flashorder.reservations.line import ScriptLine
 from flashorder.reservations.metrics import ReserveMetrics
 from flashorder.reservations.records import ReserveCode, Verdict
 from flashorder.sales.front import FrontSale, SaleFront
@@ -152,6 +154,25 @@ async def test_a_batch_that_landed_is_told_although_the_next_cannot_take_off(
         assert isinstance(told[0], Verdict)
         assert all(isinstance(each, Verdict | StoreUnavailable) for each in told)
         await eventually(lambda: not batcher.store_is_away)
+
+
+@pytest.mark.parametrize("reply", [[], [1, 2, 1], [1, 2, 99, 0], [1, 2, 1, 5, 1, 5]])
+async def test_a_reply_that_is_none_is_a_failure_of_those_who_wait_for_it(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, reply: list[int]
+) -> None:
+    async with flying(redis_url) as (batcher, client):
+        sale = await opened(client)
+        receive = ScriptLine.receive
+        strange = iter([reply])
+
+        async def odd_once(line: ScriptLine) -> Any:
+            said = await receive(line)
+            return next(strange, said)
+
+        monkeypatch.setattr(ScriptLine, "receive", odd_once)
+        with pytest.raises(FlashorderError):
+            await batcher.submit(a_purchase(sale))
+        assert (await batcher.submit(a_purchase(sale))).code is ReserveCode.ACCEPTED
 
 
 async def test_a_purchase_that_cannot_be_settled_costs_the_others_nothing(redis_url: str) -> None:

@@ -16,6 +16,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+import structlog
+
+log = structlog.get_logger(__name__)
+
 # A share of the last measurement in the smoothed one.
 SMOOTHING: Final = 0.3
 # So that those who were refused together do not come again together.
@@ -108,4 +112,7 @@ class Refusals:
         if held:
             self._loop.call_at(held[0][0], self._tell)
         for tell in told:
-            tell()
+            try:
+                tell()
+            except Exception:  # one shopper's answer must not cost the others theirs
+                log.exception("refusal_not_told")

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Hashable
 from typing import Final
+from weakref import WeakValueDictionary
 
 from multidict import CIMultiDictProxy
 
@@ -29,7 +30,7 @@ _GRACE_SECONDS: Final = 1e-9
 class Bucket:
     """What one caller has left: when the bucket is full again, by the clock of its limit."""
 
-    __slots__ = ("full_at",)
+    __slots__ = ("__weakref__", "full_at")
 
     def __init__(self) -> None:
         self.full_at = -math.inf
@@ -66,6 +67,8 @@ class RateLimit:
         self._window_seconds = burst / per_second
         self._clock = clock
         self._buckets: Recent[Hashable, Bucket] = Recent(buckets_max)
+        # One that somebody keeps must be found again, however long ago it was last looked up.
+        self._kept: WeakValueDictionary[Hashable, Bucket] = WeakValueDictionary()
 
     def __len__(self) -> int:
         return len(self._buckets)
@@ -74,7 +77,9 @@ class RateLimit:
         """The bucket of ``key``; whoever keeps it saves looking it up again."""
         bucket = self._buckets.get(key)
         if bucket is None:
-            bucket = Bucket()
+            bucket = self._kept.get(key)
+            if bucket is None:
+                bucket = self._kept[key] = Bucket()
             self._buckets.put(key, bucket)
         return bucket
 

@@ -55,6 +55,17 @@ def test_only_so_many_buckets_are_kept() -> None:
     assert 0 < len(limit) <= 10
 
 
+def test_a_bucket_that_is_kept_is_the_bucket_however_many_came_since() -> None:
+    limit = RateLimit("test", 0.001, 2, buckets_max=10, clock=lambda: 0.0)
+    kept = limit.bucket("a")
+    limit.draw(kept)
+    for number in range(100):
+        limit.take(number)
+    assert limit.take("a") == 0  # another token of the same buyer
+    with pytest.raises(RateLimited):
+        limit.draw(kept)
+
+
 async def nothing(call: Call) -> Reply:
     return Reply(204)
 
