@@ -93,8 +93,9 @@ def bind(endpoint: Endpoint, parts: Parts) -> RequestHandler:
 
 def _peer_of(request: web.Request) -> Peer:
     connection = request.protocol
-    assert isinstance(connection, GuardedConnection), "the server makes no other"
-    return connection.peer
+    if isinstance(connection, GuardedConnection):
+        return connection.peer
+    return Peer(request.remote or "")  # the application runs behind another server
 
 
 def _plain(endpoint: Endpoint) -> _Run:
