@@ -63,6 +63,14 @@ async def measure(context: Context) -> Outcome:
         Claim(f"{name}: 202 to the row p99, ms", tuple(series.values(name, "row_p99_ms")), 100.0)
         for name in (HALF, QUARTER)
     ]
+    claims += [
+        Claim(f"{name}: sent and not accepted", tuple(series.values(name, "not_accepted")), 0.0)
+        for name in (FRONT, HALF, QUARTER)
+    ]
+    claims += [
+        Claim(f"{name}: rows that never came", tuple(series.values(name, "rows_missing")), 0.0)
+        for name in (HALF, QUARTER)
+    ]
     notes = [f"capacity was {capacity:,.0f} a second"]
     return Outcome("latency", TITLE, "purchase_p99_ms", series, kinds_of(contenders), claims, notes)
 
@@ -146,6 +154,7 @@ class _Place:
             "purchase_p50_ms": done.accepted_p50_ms,
             "purchase_p99_ms": done.accepted_p99_ms,
             "unsent": done.unsent,
+            "not_accepted": done.sent - done.accepted,
         }
         if consuming:
             figures |= {

@@ -11,7 +11,7 @@ from flashorder.app.role import Role
 from flashorder.consumer import jobs as consumer_jobs
 from flashorder.consumer.dead_letters import DeadLetters
 from flashorder.consumer.metrics import ConsumerMetrics
-from flashorder.consumer.service import BATCHES_IN_HAND_MAX, Consumer
+from flashorder.consumer.service import Consumer, connections_wanted
 from flashorder.fulfilment import jobs as fulfilment_jobs
 from flashorder.fulfilment.metrics import FulfilmentMetrics
 from flashorder.infra.http.idempotency import jobs as idempotency_jobs
@@ -47,7 +47,7 @@ async def build_consumer(settings: Settings) -> AsyncIterator[Role]:
     pool = await connect_postgres(
         settings.required_database_url(),
         connections_min=0,
-        connections_max=2 + BATCHES_IN_HAND_MAX * settings.shards,
+        connections_max=connections_wanted(settings.shards),
         acquire_timeout_seconds=settings.database_acquire_timeout_seconds,
         application="flashorder consumer",
     )

@@ -111,8 +111,11 @@ async def _database(settings: Settings) -> list[Finding]:
     from flashorder.infra.postgres.requirements import check_database  # noqa: PLC0415
 
     dsn = settings.database_url.get_secret_value()
-    # A pool for each web worker, one for the consumer, one for the worker.
-    wanted = (settings.workers + 2) * settings.database_connections_max
+    from flashorder.consumer.service import connections_wanted  # noqa: PLC0415 - heavy
+
+    # A pool for each web worker and one for the worker; the consumer's has a size of its own.
+    wanted = (settings.workers + 1) * settings.database_connections_max
+    wanted += connections_wanted(settings.shards)
     try:
         findings = await check_database(dsn, connections_wanted=wanted)
         with database_failures():

@@ -39,8 +39,14 @@ BACKOFF_SECONDS_MAX = 5.0
 # its name in the group, and what it held is claimed within seconds.
 FORGET_IDLE_SECONDS = 3600.0
 # One that PostgreSQL works on, one whose commit waits for the disk, and one that is read and
-# decoded meanwhile: none waits for another. They are independent, and may commit in any order.
+# decoded meanwhile. They are independent, but for the stock guard's row of an SKU that two of them
+# want, and may commit in any order.
 BATCHES_IN_HAND_MAX = 3
+
+
+def connections_wanted(shards: int) -> int:
+    """The most that a consumer's pool to the database holds: one a batch, and two to spare."""
+    return 2 + BATCHES_IN_HAND_MAX * shards
 
 
 class Consumer:
