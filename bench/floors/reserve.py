@@ -60,11 +60,7 @@ def purchases(plan: dict[str, Any], secret: bytes, count: int) -> Iterator[Purch
 
 def command(plan: dict[str, Any], batch: list[Purchase]) -> tuple[Any, ...]:
     """EVALSHA with everything that the script wants."""
-    script, sale = load_script("reserve"), keys.sale_keys(0, batch[0].sale_id)
-    script_keys = (
-        *(sale.sale, sale.items, sale.stock, sale.sold, sale.buyers, sale.tokens, sale.accepts),
-        *(sale.leases, keys.intents(0)),
-    )
+    script, script_keys = load_script("reserve"), keys.reserve_keys(0, batch[0].sale_id)
     arguments = [value for each in batch for value in each.arguments()]
     head = (plan["generation"], batch[0].sale_id.bytes)
     return ("EVALSHA", script.sha, len(script_keys), *script_keys, *head, *arguments)

@@ -182,23 +182,13 @@ class Batcher:
 
     async def _send(self, group: list[_Waiting], *, idle: bool = False) -> None:
         first = group[0][0]
-        sale = keys.sale_keys(self._shard, first.sale_id)
-        script_keys = (
-            sale.sale,
-            sale.items,
-            sale.stock,
-            sale.sold,
-            sale.buyers,
-            sale.tokens,
-            sale.accepts,
-            sale.leases,
-            keys.intents(self._shard),
-        )
         arguments = chain.from_iterable([purchase.arguments() for purchase, _ in group])
         self._sent_at = perf_counter()
         with self._store_watched():
             await self._line.send(
-                script_keys, (first.generation, first.sale_id.bytes, *arguments), idle=idle
+                keys.reserve_keys(self._shard, first.sale_id),
+                (first.generation, first.sale_id.bytes, *arguments),
+                idle=idle,
             )
 
     async def _receive(self, group: list[_Waiting]) -> list[Verdict]:

@@ -109,20 +109,9 @@ class Shop:
         """A purchase through reserve.lua; it must be accepted."""
         buyer = (buyer_id or new_id()).bytes
         purchase = a_purchase(self.sale, buyer=buyer, quantity=quantity)
-        k = self.keys
         reply = await load_script("reserve")(
             self.redis,
-            (
-                k.sale,
-                k.items,
-                k.stock,
-                k.sold,
-                k.buyers,
-                k.tokens,
-                k.accepts,
-                k.leases,
-                keys.intents(0),
-            ),
+            keys.reserve_keys(0, self.sale_id),
             (1, self.sale_id.bytes, *purchase.arguments()),
         )
         assert reply[2] == 1, reply

@@ -91,6 +91,14 @@ def die() -> None:
     os._exit(KILLED)
 
 
+def _reply_is_lost(points: Points, site: str) -> bool:
+    """Whether the reply is to be lost; where the process is to die after it, this is its end."""
+    struck = points.strikes(site, Mode.AFTER, Mode.LOST)
+    if struck is Mode.AFTER:
+        die()
+    return struck is Mode.LOST
+
+
 def _install_redis(points: Points) -> None:
     from redis.asyncio.connection import AbstractConnection
     from redis.exceptions import ConnectionError as RedisConnectionError
@@ -105,10 +113,7 @@ def _install_redis(points: Points) -> None:
     async def read_response(self: Any, *args: Any, **kwargs: Any) -> Any:
         site = points.site("redis")
         reply = await read(self, *args, **kwargs)
-        struck = points.strikes(site, Mode.AFTER, Mode.LOST)
-        if struck is Mode.AFTER:
-            die()
-        if struck is Mode.LOST:
+        if _reply_is_lost(points, site):
             await self.disconnect(nowait=True)
             raise RedisConnectionError("the reply was lost")
         return reply
@@ -126,10 +131,7 @@ def _install_postgres(points: Points) -> None:
             if points.strikes(site, Mode.BEFORE):
                 die()
             reply = await call(self, *args, **kwargs)
-            struck = points.strikes(site, Mode.AFTER, Mode.LOST)
-            if struck is Mode.AFTER:
-                die()
-            if struck is Mode.LOST:
+            if _reply_is_lost(points, site):
                 self.terminate()
                 raise ConnectionDoesNotExistError("the reply was lost")
             return reply
@@ -150,10 +152,7 @@ def _install_http(points: Points) -> None:
         if points.strikes(site, Mode.BEFORE):
             die()
         answer = await request(self, *args, **kwargs)
-        struck = points.strikes(site, Mode.AFTER, Mode.LOST)
-        if struck is Mode.AFTER:
-            die()
-        if struck is Mode.LOST:
+        if _reply_is_lost(points, site):
             answer.close()
             raise ServerDisconnectedError("the reply was lost")
         return answer

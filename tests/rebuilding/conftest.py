@@ -65,10 +65,7 @@ class Market:
         there = await self.redis.hget(key.sale, "generation")
         reply = await load_script("reserve")(
             self.redis,
-            (
-                *(key.sale, key.items, key.stock, key.sold, key.buyers, key.tokens, key.accepts),
-                *(key.leases, keys.intents(shard)),
-            ),
+            keys.reserve_keys(shard, self.sale.sale_id),
             (there or 1, self.sale.sale_id.bytes, *wish.arguments()),
         )
         return ReserveCode(reply[2]), reply[3]

@@ -108,20 +108,9 @@ class SyncFront:
         )  # fmt: skip
 
     def reserve(self, *purchases: Purchase) -> list[tuple[int, Any]]:
-        k = self.keys
         reply = self.run(
             "reserve",
-            (
-                k.sale,
-                k.items,
-                k.stock,
-                k.sold,
-                k.buyers,
-                k.tokens,
-                k.accepts,
-                k.leases,
-                keys.intents(0),
-            ),
+            keys.reserve_keys(0, self.sale.sale_id),
             purchases[0].generation,
             self.sale.sale_id.bytes,
             *(value for each in purchases for value in each.arguments()),

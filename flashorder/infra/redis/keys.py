@@ -72,3 +72,19 @@ def sale_keys(shard: int, sale_id: uuid.UUID) -> SaleKeys:
         top_ups=f"{root}:top_ups",
         leases=f"{root}:leases",
     )
+
+
+def reserve_keys(shard: int, sale_id: uuid.UUID) -> tuple[str, ...]:
+    """KEYS of lua/reserve.lua, in its order."""
+    sale = sale_keys(shard, sale_id)
+    return (
+        sale.sale,
+        sale.items,
+        sale.stock,
+        sale.sold,
+        sale.buyers,
+        sale.tokens,
+        sale.accepts,
+        sale.leases,
+        intents(shard),
+    )

@@ -79,12 +79,10 @@ class Desk:
 
     async def buy(self, quantity: int = 1) -> None:
         """An accepted purchase: units taken, an entry in the stream."""
-        k = self.keys
         token, buyer = os.urandom(10), os.urandom(16)
         reply = await load_script("reserve")(
             self.redis,
-            (k.sale, k.items, k.stock, k.sold, k.buyers, k.tokens, k.accepts, k.leases,
-             keys.intents(0)),
+            keys.reserve_keys(0, self.sale_id),
             (1, self.sale_id.bytes, order_id_prefix() + token + buyer + buyer[-4:] + b"body",
              f"{quantity}:{SKU}"),
         )  # fmt: skip
