@@ -7,6 +7,7 @@ samples a process from outside and slows it: the widths tell, the sums do not.
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import sys
 import tempfile
@@ -53,7 +54,8 @@ async def record(pid: int, to: Path, title: str) -> None:
 
 
 def _entitle(picture: Path, title: str) -> None:
-    drawn = picture.read_text(encoding="utf-8").replace("py-spy record", title)
+    # py-spy's title is its own command line.
+    drawn = re.sub(r">[^<>]*py-spy record[^<>]*<", f">{title}<", picture.read_text("utf-8"))
     picture.write_text(drawn.replace(f"{PROJECT}/", ""), encoding="utf-8")
 
 
