@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from itertools import count
 
 import pytest_asyncio
 from redis.asyncio import Redis
@@ -41,10 +42,11 @@ class Market:
     sale: Sale
     holds: StoreHolds
     rebuilding: Rebuilding
+    newcomers: Iterator[int] = field(default_factory=count)
 
     def wish(self, buyer: bytes | None = None, sku: str = "LANTERN", units: int = 1) -> Purchase:
-        """A purchase that can be sent any number of times."""
-        buyer = buyer or os.urandom(16)
+        """A purchase that can be sent any number of times; new buyers take the shards in turn."""
+        buyer = buyer or os.urandom(12) + next(self.newcomers).to_bytes(4)
         token = bytearray(os.urandom(10))
         token[0], token[2] = 0x70 | token[0] & 0x0F, 0x80 | token[2] & 0x3F
         return Purchase(
