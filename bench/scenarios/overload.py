@@ -21,11 +21,21 @@ from dataclasses import replace
 from bench.accounting import resident_bytes
 from bench.capacity import capacity_per_second
 from bench.context import Context
-from bench.figures import Claim, Contender, Kind, Outcome, Round, in_turn, kinds_of
+from bench.figures import (
+    Claim,
+    Contender,
+    Kind,
+    Outcome,
+    Round,
+    in_turn,
+    kinds_of,
+    ratio_claim,
+)
+from bench.floors import running as floors
 from bench.load.scheduled import Scheduled, send_on_schedule
 from bench.load.wrk import Purchases
 from bench.processes import Program
-from bench.scenarios.purchase import BUYERS
+from bench.scenarios.purchase import BUYERS, floor_contender
 from bench.stand import Stand, open_stand
 
 TITLE = "three times more offered than capacity"
@@ -41,10 +51,14 @@ async def measure(context: Context) -> Outcome:
         stand = await stack.enter_async_context(open_stand(context.place("stand"), context.cores))
         # The stream grows for a minute without a consumer: that is not what is asked here.
         service = await stack.enter_async_context(stand.service(context.python))
-        contenders = [_ours(context, stand, service)]
+        floor = await stack.enter_async_context(floors.floor_application(context))
+        contenders = [_floor(context, floor, stand), _ours(context, stand, service)]
         series = await in_turn(contenders, 1, context.say)
     claims = [
         Claim("goodput / capacity", tuple(series.values(NAME, "goodput_share")), 0.9, True),
+        Claim("goodput / capacity with as many connections",
+              tuple(series.values(NAME, "goodput_of_crowd"))),
+        *ratio_claim(series, "crowd_share", NAME, floors.NAME),
         Claim("accepted p99, ms", tuple(series.values(NAME, "accepted_p99_ms")), 1000.0),
         Claim("memory growth over the second half, MB",
               tuple(series.values(NAME, "memory_growth_mb")), 20.0),
@@ -53,6 +67,22 @@ async def measure(context: Context) -> Outcome:
               tuple(series.values(NAME, "without_retry_after")), 0.0),
     ]  # fmt: skip
     return Outcome("overload", TITLE, "goodput_share", series, kinds_of(contenders), claims)
+
+
+def _floor(context: Context, floor: floors.Floor, stand: Stand) -> Contender:
+    few = floor_contender(context, floor, stand)
+    many = floor_contender(replace(context, connections=CONNECTIONS), floor, stand)
+
+    async def measured() -> Round:
+        capacity = (await few.measure())["per_second"]
+        crowd = (await many.measure())["per_second"]
+        return {
+            "capacity_per_second": capacity,
+            "crowd_per_second": crowd,
+            "crowd_share": crowd / capacity,
+        }
+
+    return Contender(floors.NAME, Kind.FLOOR, measured)
 
 
 def _ours(context: Context, stand: Stand, service: Program) -> Contender:
@@ -75,6 +105,7 @@ def _ours(context: Context, stand: Stand, service: Program) -> Contender:
         return {
             "capacity_per_second": capacity,
             "crowd_per_second": crowd,
+            "crowd_share": crowd / capacity,
             "goodput_per_second": goodput,
             "goodput_share": goodput / capacity,
             "goodput_of_crowd": goodput / crowd,

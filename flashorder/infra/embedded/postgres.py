@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ PROBE_TIMEOUT_SECONDS = 2.0
 # Line of postmaster.pid that tells the state, and what it says once connections are taken.
 STATE_LINE = 7
 READY_STATE = "ready"
+BUFFERS_MEGABYTES_MIN, BUFFERS_MEGABYTES_MAX = 128, 1024
 
 
 class EmbeddedDatabase(EmbeddedServer):
@@ -90,16 +92,22 @@ class EmbeddedDatabase(EmbeddedServer):
             raise DatabaseFilesMissing(folder, "password") from error
         program = self.binaries.postgres.path
         run_as = await choose_run_as(program, self._cluster)
-        settings = self.settings | {
-            "port": str(port),
-            "listen_addresses": LOOPBACK,
-            "unix_socket_directories": _quoted(self._free_socket_folder(run_as)),
-            "unix_socket_permissions": "0700",
-            "logging_collector": "off",
-            "log_destination": "stderr",
-            "timezone": "UTC",
-            "log_timezone": "UTC",
-        }
+        # Clusters of tests are many at once, and small.
+        sized = {"shared_buffers": f"{_buffers_megabytes()}MB"} if self.durable else {}
+        settings = (
+            sized
+            | self.settings
+            | {
+                "port": str(port),
+                "listen_addresses": LOOPBACK,
+                "unix_socket_directories": _quoted(self._free_socket_folder(run_as)),
+                "unix_socket_permissions": "0700",
+                "logging_collector": "off",
+                "log_destination": "stderr",
+                "timezone": "UTC",
+                "log_timezone": "UTC",
+            }
+        )
         hand_over(folder, run_as)
         arguments = (f"--{name}={value}" for name, value in settings.items())
         return ServerCommand(
@@ -158,3 +166,13 @@ class EmbeddedDatabase(EmbeddedServer):
 def _quoted(folder: Path) -> str:
     """One entry of a list of folders, in PostgreSQL's notation."""
     return '"' + str(folder).replace('"', '""') + '"'
+
+
+def _buffers_megabytes() -> int:
+    """A sixteenth of the machine's memory, within bounds; it is taken only as it is used.
+
+    Order numbers cannot be guessed, so their index is written at random places: with PostgreSQL's
+    own 128 MB it no longer fits at five million orders, and each costs reads and writes of pages.
+    """
+    megabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+    return min(max(megabytes // 16, BUFFERS_MEGABYTES_MIN), BUFFERS_MEGABYTES_MAX)
