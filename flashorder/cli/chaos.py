@@ -33,6 +33,12 @@ def chaos(
     ] = None,
     faults: Annotated[int, typer.Option(min=0, max=10_000, help="How many.")] = 20,
     purchases: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many.")] = 1000,
+    journeys: Annotated[
+        int,
+        typer.Option(
+            min=0, max=10_000, help="How many of the purchases go on to pay, cancel, pay late …"
+        ),
+    ] = 1000,
     seconds: Annotated[float, typer.Option(min=1.0, help="How long both are spread over.")] = 30.0,
     longest_fault_seconds: Annotated[
         float, typer.Option(min=0.2, max=30.0, help="The longest that a fault may last.")
@@ -67,7 +73,9 @@ def chaos(
     """
     _require_parts()
     sys.path.insert(0, str(PROJECT))  # the harness stands beside the package, not in it
-    from tests.faults.campaign import Options, run  # noqa: PLC0415 - heavy
+    import uvloop  # noqa: PLC0415 - heavy, as all that follow
+
+    from tests.faults.campaign import Options, run  # noqa: PLC0415
     from tests.faults.report import as_dict, lines  # noqa: PLC0415
     from tests.faults.schedule import new_seed, wrong_by  # noqa: PLC0415
     from tests.faults.system import Shape  # noqa: PLC0415
@@ -77,6 +85,7 @@ def chaos(
         seed,
         faults=faults,
         purchases=purchases,
+        journeys=journeys,
         seconds=seconds,
         longest_seconds=longest_fault_seconds,
         shape=Shape(
@@ -92,7 +101,8 @@ def chaos(
         if keep is not None:
             folder = keep.absolute()
             _make(folder)
-        result: Run = asyncio.run(run(options, folder, lambda text: typer.echo(text, err=True)))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            result: Run = runner.run(run(options, folder, lambda text: typer.echo(text, err=True)))
         if json:
             print_json(as_dict(result))
         else:

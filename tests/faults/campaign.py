@@ -7,10 +7,9 @@ import random
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +20,18 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from flashorder.kernel.identifiers import shard_of
+from tests.faults import crowd
 from tests.faults.again import recheck
 from tests.faults.breaking import Breaker
 from tests.faults.bugs import BUGS
 from tests.faults.checks import Verdict, judge
 from tests.faults.clients import Buyer, Clients
-from tests.faults.history import (
-    LOSS,
-    REBUILT,
-    History,
-    HistoryFile,
-    Outcome,
-    accepted,
-    read_history,
-)
+from tests.faults.draining import Drain
+from tests.faults.history import History, HistoryFile, Outcome, accepted, read_history
+from tests.faults.operating import Offer, Operator
 from tests.faults.reading import read_overdue, read_snapshot, read_streams
 from tests.faults.schedule import FREEZE_SECONDS_MAX, Fault, blows, plan
-from tests.faults.shopping import Errand, Fate, Shopping, plan_errands
+from tests.faults.shopping import Errand, Shopping, plan_errands
 from tests.faults.snapshot import Snapshot
 from tests.faults.system import Shape, System, running_system
 from tests.faults.walk import Walk
@@ -52,8 +46,8 @@ SETTLE_POLL_SECONDS = 0.1
 DRAIN_PATIENCES = 2
 SHOPPERS_OF_A_WALK = 12
 UNITS_OF_A_WALK = 300
-REBUILD_AGAIN = frozenset({"intents_not_applied", "rebuild_incomplete", "rebuild_overtaken"})
-REBUILD_TIMEOUT_SECONDS = 60.0
+TOLD_ASKED_AGAIN_MAX = 200
+ASKED_AGAIN_AT_ONCE = 32
 Say = Callable[[str], None]
 
 
@@ -64,6 +58,8 @@ class Options:
     seed: int
     faults: int = 20
     purchases: int = 1000
+    journeys: int = 1000
+    """How many of the purchases go on to pay, cancel, pay late, …: the rest is a crowd's."""
     seconds: float = 30.0
     longest_seconds: float = FREEZE_SECONDS_MAX
     window_seconds: int = 8
@@ -74,6 +70,16 @@ class Options:
     walk: tuple[int, int] | None = None
     """Walk the fail points: which part, from 0, of how many; the sale then lasts as long."""
     shape: Shape = field(default_factory=Shape)
+
+    @property
+    def errands(self) -> int:
+        """Purchases that are followed through."""
+        return min(self.purchases, self.journeys)
+
+    @property
+    def crowd(self) -> int:
+        """Purchases of people who only buy."""
+        return self.purchases - self.errands
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +98,6 @@ class Run:
     def holds(self) -> bool:
         """Whether no check was violated."""
         return not any(verdict.violations for verdict in self.verdicts)
-
-
-@dataclass(slots=True)
-class Sale:
-    """The sale, and what the operator gave to it by (sale, SKU)."""
-
-    sale_id: str
-    initial: dict[tuple[str, str], int]
-    top_ups: defaultdict[tuple[str, str], list[int]]
 
 
 async def run(options: Options, folder: Path, say: Say) -> Run:
@@ -144,10 +141,9 @@ class Campaign:
         self._file = file
         self._say = say
         self._chance = random.Random(f"campaign/{options.seed}")
-        self._operator = system.operator()
-        self._buyers = system.buyers(max(1, options.purchases // 3))
+        self._operator = Operator(system, session, file, self._chance)
+        self._tokens: dict[str, Buyer] = {}
         self._left: list[str] = []
-        self._tokens = {buyer.buyer_id: buyer for buyer in self._buyers}
         self.walk = self._planned_walk()
         self.breaker = Breaker(system, file, session)
         planted = BUGS[options.shape.bug].blows if options.shape.bug else ()
@@ -165,8 +161,12 @@ class Campaign:
     async def run(self) -> Snapshot:
         """Sell under faults, heal, settle, drain, do it all again, and look."""
         options = self._options
-        errands = plan_errands(options.seed, options.purchases, options.seconds, self._buyers, SKUS)
-        sale = await self._open_sale(errands)
+        buyers = self._newcomers(max(1, options.errands // 3))
+        errands = plan_errands(options.seed, options.errands, options.seconds, buyers, SKUS)
+        wishes = self._wishes()
+        sale = await self._operator.open_sale(
+            f"Chaos {options.seed}", self._offers(errands), options.window_seconds
+        )
         clients = Clients(
             self._session, self._system.url, self._file, timeout_seconds=CALL_TIMEOUT_SECONDS
         )
@@ -174,12 +174,13 @@ class Campaign:
             clients, sale.sale_id, window_seconds=options.window_seconds, chance=self._chance
         )
         await self.breaker.heal()
-        self._say(f"{len(errands)} purchases under {len(self.faults)} faults")
+        self._say(f"{options.purchases} purchases under {len(self.faults)} faults")
         async with asyncio.TaskGroup() as group:
             group.create_task(shopping.run(errands))
+            group.create_task(crowd.come(shopping, wishes))
             group.create_task(self.breaker.run(self.faults))
-            group.create_task(self._top_up(sale))
-            group.create_task(self._lose_the_store(sale))
+            group.create_task(self._operator.top_up(sale, options.seconds))
+            group.create_task(self._operator.lose_the_store(sale, options.losses, options.seconds))
         if self.walk is not None:
             await self._walk(self.walk, shopping)
         await self.breaker.heal()
@@ -188,9 +189,16 @@ class Campaign:
         last = f", at last for {'; '.join(self._left)}" if self._left else ""
         self._say(f"settled after {settled_seconds:.1f} s{last}; asking again what had no answer")
         await self._resolve(shopping)
-        drained = await self._drain(shopping, sale)
+        drain = Drain(
+            shopping,
+            sale,
+            self._system.shape.shards,
+            self._newcomer,
+            lambda: self._until(self._no_unit_can_come_back),
+        )
+        drained = await drain.run(DRAIN_PATIENCES * options.patience_seconds)
         await self._until(self._everything_ended)
-        rechecks = await recheck(self._system, self._session, self._operator)
+        rechecks = await recheck(self._system, self._session, self._operator.account)
         await self._until(self._everything_ended)
         snapshot = await read_snapshot(
             self._system,
@@ -223,148 +231,58 @@ class Campaign:
     async def _shop_on(self, shopping: Shopping) -> None:
         """One errand after the other, by fresh buyers now and then."""
         while True:
-            (buyer,) = self._system.buyers(1)
-            self._tokens[buyer.buyer_id] = buyer
+            (buyer,) = self._newcomers(1)
             seed = self._chance.getrandbits(32)
             for errand in plan_errands(seed, 3, 0.0, [buyer], SKUS):
                 await shopping.go(errand)
 
-    async def _open_sale(self, errands: list[Errand]) -> Sale:
+    def _wishes(self) -> Iterator[crowd.Wish]:
+        options = self._options
+        buyers = self._newcomers(-(-options.crowd // 4))
+        return crowd.plan_wishes(options.seed, options.crowd, options.seconds, buyers)
+
+    def _offers(self, errands: list[Errand]) -> dict[str, Offer]:
+        """What is in the sale: less than the errands want of some, more than of others."""
         wanted: defaultdict[str, int] = defaultdict(int)
         for errand in errands:
             wanted[errand.sku] += errand.quantity
         # Who walks has shoppers without end, and half of them should get something.
         more = UNITS_OF_A_WALK if self.walk else 4
-        units = {
-            sku: int(wanted[sku] * share) + more for sku, share in zip(SKUS, SUPPLY, strict=True)
+        offers = {
+            sku: Offer(int(wanted[sku] * share) + more, PER_BUYER_LIMIT)
+            for sku, share in zip(SKUS, SUPPLY, strict=True)
         }
-        now = datetime.now(UTC)
-        created = await self._admin(
-            "sales",
-            {
-                "title": f"Chaos {self._options.seed}",
-                "starts_at": (now - timedelta(minutes=1)).isoformat(),
-                "ends_at": (now + timedelta(hours=12)).isoformat(),
-                "payment_window_seconds": self._options.window_seconds,
-                "items": [
-                    {
-                        "sku": sku,
-                        "quantity": quantity,
-                        "unit_price": {"amount": 199 + 100 * n, "currency": "GBP"},
-                        "per_buyer_limit": PER_BUYER_LIMIT,
-                    }
-                    for n, (sku, quantity) in enumerate(units.items())
-                ],
-            },
-        )
-        sale_id = str(created["sale_id"])
-        await self._admin(f"sales/{sale_id}/open", {})
-        initial = {(sale_id, sku): quantity for sku, quantity in units.items()}
-        return Sale(sale_id, initial, defaultdict(list))
-
-    async def _top_up(self, sale: Sale) -> None:
-        """Two of them in the middle of it; asked for until they are answered."""
-        for n in (1, 2):
-            await asyncio.sleep(self._options.seconds / 3)
-            quantity = self._chance.randint(3, 9)
-            await self._admin(
-                f"sales/{sale.sale_id}/top-up", {"sku": SKUS[n - 1], "quantity": quantity}
-            )
-            sale.top_ups[sale.sale_id, SKUS[n - 1]].append(quantity)
-
-    async def _lose_the_store(self, sale: Sale) -> None:
-        """Everything in the store is gone; a while later an operator has the sale rebuilt."""
-        for _ in range(self._options.losses):
-            await asyncio.sleep(self._options.seconds / (self._options.losses + 1))
-            self._file.happens(LOSS)
-            async with Redis.from_url(self._system.store.url) as redis:
-                await redis.flushall()
-            await asyncio.sleep(self._chance.uniform(0.0, 2.0))
-            await self._admin(
-                f"sales/{sale.sale_id}/rebuild",
-                {},
-                again=REBUILD_AGAIN,
-                timeout_seconds=REBUILD_TIMEOUT_SECONDS,
-            )
-            self._file.happens(REBUILT)
-
-    async def _admin(
-        self,
-        path: str,
-        body: dict[str, Any],
-        again: frozenset[str] = frozenset(),
-        timeout_seconds: float = CALL_TIMEOUT_SECONDS,
-    ) -> dict[str, Any]:
-        """A call of the operator, repeated with its key until it has an answer that stands.
-
-        What has a code of ``again`` is another call, later.
-        """
-        headers = {"Authorization": f"Bearer {self._operator.token}"}
-        key = str(uuid.uuid4())
-        url = f"{self._system.url}/v1/admin/{path}"
-        timeout = aiohttp.ClientTimeout(total=timeout_seconds)
-        while True:
-            headers["Idempotency-Key"] = key
-            with suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
-                async with self._session.post(
-                    url, json=body, headers=headers, timeout=timeout
-                ) as answer:
-                    told: dict[str, Any] = await answer.json()
-                    if answer.status < 300:
-                        return told
-                    if told.get("code") in again:
-                        key = str(uuid.uuid4())
-                    elif answer.status < 500 and told.get("code") != "idempotency_in_flight":
-                        raise AssertionError(f"{path}: {told}")
-            await asyncio.sleep(0.5)
+        options = self._options
+        of_the_crowd = crowd.offers_for(options.crowd, options.seconds, options.window_seconds)
+        return {**offers, **of_the_crowd}
 
     async def _resolve(self, shopping: Shopping) -> None:
         """Every key without an answer is asked for again: now it gets one. Told ones as well."""
         attempts = read_history(self._file.path).purchases()
-        open_keys = [each for each in attempts.values() if not _answered(each)]
-        told = [each for each in attempts.values() if accepted(each)]
-        for each in (*open_keys, *self._chance.sample(told, min(len(told), 200))):
-            asked = each[0].asked
-            await shopping.ask_again(self._tokens[asked.buyer], asked.key, asked.body)
+        open_keys = [each[0].asked for each in attempts.values() if not _answered(each)]
+        told = [each[0].asked for each in attempts.values() if accepted(each)]
+        again = iter((*open_keys, *self._chance.sample(told, min(len(told), TOLD_ASKED_AGAIN_MAX))))
+
+        async def ask() -> None:
+            for each in again:
+                await shopping.ask(self._tokens[each.buyer], each.key, each.body)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(ASKED_AGAIN_AT_ONCE):
+                group.create_task(ask())
         self._say(f"{len(open_keys)} keys had no answer")
 
-    async def _drain(self, shopping: Shopping, sale: Sale) -> bool:
-        """Fresh buyers buy and pay until every shard refuses each SKU as sold out, for good."""
-        deadline = time.monotonic() + DRAIN_PATIENCES * self._options.patience_seconds
-        while time.monotonic() < deadline:
-            await self._until(self._no_unit_can_come_back)
-            refusals = await asyncio.gather(
-                *(self._drain_item(shopping, sku, shard, deadline)
-                  for sku in SKUS for shard in range(self._system.shape.shards))
-            )  # fmt: skip
-            if all(refusals):
-                return True
-        return False
-
-    async def _drain_item(self, shopping: Shopping, sku: str, shard: int, deadline: float) -> bool:
-        """Whether the first buyer of the round was refused already."""
-        first = True
-        while time.monotonic() < deadline:
-            buyer = self._buyer_of(shard)
-            for quantity in (PER_BUYER_LIMIT, 1):
-                key = uuid.uuid4().hex
-                errand = Errand(0.0, buyer, sku, quantity, key, Fate.PAYS, 1)
-                call = await shopping.go(errand)
-                if call.outcome is Outcome.OK:
-                    break
-            else:
-                if call.code == "sold_out":
-                    return first
-                await asyncio.sleep(0.2)
-            first = False
-        return False
-
-    def _buyer_of(self, shard: int) -> Buyer:
+    def _newcomer(self, shard: int) -> Buyer:
+        """A fresh buyer of that shard."""
         while True:
-            (buyer,) = self._system.buyers(1)
+            (buyer,) = self._newcomers(1)
             if shard_of(uuid.UUID(buyer.buyer_id).bytes, self._system.shape.shards) == shard:
-                self._tokens[buyer.buyer_id] = buyer
                 return buyer
+
+    def _newcomers(self, count: int) -> list[Buyer]:
+        buyers = self._system.buyers(count)
+        self._tokens.update((buyer.buyer_id, buyer) for buyer in buyers)
+        return buyers
 
     async def _until(self, quiet: Callable[[], Any]) -> float:
         """Seconds until it was ``quiet``, or until patience ended: the checks will tell."""

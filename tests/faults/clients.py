@@ -88,13 +88,16 @@ class Clients:
         body: dict[str, Any] | None,
     ) -> Call:
         headers = {"Authorization": f"Bearer {buyer.token}"}
+        content = None if body is None else msgspec.json.encode(body)
+        if content is not None:
+            headers["Content-Type"] = "application/json"
         if key:
             headers["Idempotency-Key"] = key
         asked = self._history.asks(what, buyer.buyer_id, subject, key, body or {})
         try:
             async with (
                 asyncio.timeout(self._timeout_seconds),
-                self._session.request(method, url, json=body, headers=headers) as response,
+                self._session.request(method, url, data=content, headers=headers) as response,
             ):
                 told = _decoded(await response.read())
                 status = response.status

@@ -11,11 +11,12 @@ import math
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 import msgspec
@@ -122,7 +123,7 @@ class Call:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class History:
     """All calls in the order in which they left, and what the harness did meanwhile."""
 
@@ -139,12 +140,17 @@ class History:
         ends = [line.at for line in self.happened if line.what == REBUILT]
         return list(zip(begins, [*ends, math.inf], strict=False))
 
-    def purchases(self) -> dict[tuple[str, str, str], list[Call]]:
+    def purchases(self) -> Mapping[tuple[str, str, str], list[Call]]:
         """The attempts of each (buyer, sale, key), in the order in which they left."""
+        return self._purchases
+
+    @cached_property
+    def _purchases(self) -> Mapping[tuple[str, str, str], list[Call]]:
+        """Put together once: every check that is about purchases asks for them."""
         attempts: dict[tuple[str, str, str], list[Call]] = defaultdict(list)
         for call in self.of("buy"):
             attempts[call.asked.buyer, call.asked.subject, call.asked.key].append(call)
-        return dict(attempts)
+        return MappingProxyType(dict(attempts))
 
 
 @dataclass(slots=True)
@@ -196,9 +202,9 @@ class HistoryFile:
 
 def read_history(path: Path) -> History:
     """The history in ``path``; a last line that was cut off is passed over."""
-    lines = path.read_bytes().split(b"\n")
-    whole = lines[:-1]  # what stands behind the last line feed is cut off, or empty
-    return history_of(_DECODER.decode(line) for line in whole)
+    with path.open("rb") as file:
+        # What stands behind the last line feed is cut off.
+        return history_of(_DECODER.decode(line) for line in file if line.endswith(b"\n"))
 
 
 def history_of(lines: Iterable[Line]) -> History:

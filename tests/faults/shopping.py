@@ -99,27 +99,32 @@ class Shopping:
                 task = group.create_task(self.go(errand))
                 task.add_done_callback(lambda _: self._room.release())
 
-    async def go(self, errand: Errand) -> Call:
-        """One errand: buy, look, and then what fate has in mind; the last call that bought."""
-        clicks = (self._buy(errand) for _ in range(errand.clicks))
+    async def go(self, errand: Errand) -> None:
+        """One errand: buy, and live with what was bought."""
+        call = await self.buy(errand)
+        if call.outcome is Outcome.OK:
+            await self.follow(errand, call)
+
+    async def buy(self, errand: Errand) -> Call:
+        """Click as often as this one clicks; an acceptance if there is one among the answers."""
+        body = {"sku": errand.sku, "quantity": errand.quantity}
+        clicks = (self.ask(errand.buyer, errand.key, body) for _ in range(errand.clicks))
         answers = await asyncio.gather(*clicks)
-        told = next((call for call in answers if call.outcome is Outcome.OK), None)
-        if told is None:
-            return answers[0]
+        return next((call for call in answers if call.outcome is Outcome.OK), answers[0])
+
+    async def follow(self, errand: Errand, told: Call) -> None:
+        """Look at the order that was told of, and then do what fate has in mind."""
         order_id = str(told.body["order_id"])
         await self._clients.look(errand.buyer, order_id)
         await self._live(errand, order_id)
-        return told
 
-    async def ask_again(self, buyer: Buyer, key: str, body: dict[str, Any]) -> Call:
-        """The same purchase once more, until it is answered or patience ends."""
+    async def ask(
+        self, buyer: Buyer, key: str, body: dict[str, Any], attempts_max: int = ATTEMPTS_MAX
+    ) -> Call:
+        """A purchase, for the first time or once more, until it is answered or patience ends."""
         return await self._until_answered(
-            lambda: self._clients.buy(buyer, self._sale_id, key, body)
+            lambda: self._clients.buy(buyer, self._sale_id, key, body), attempts_max=attempts_max
         )
-
-    async def _buy(self, errand: Errand) -> Call:
-        body = {"sku": errand.sku, "quantity": errand.quantity}
-        return await self.ask_again(errand.buyer, errand.key, body)
 
     async def _live(self, errand: Errand, order_id: str) -> None:
         match errand.fate:
@@ -166,15 +171,18 @@ class Shopping:
     async def _cancel(self, errand: Errand, order_id: str) -> None:
         await self._until_answered(
             lambda: self._clients.cancel(errand.buyer, order_id, f"{order_id}/cancel"),
-            again=frozenset({"order_not_found"}),
+            again=frozenset({"order_not_found", "order_not_ready"}),
         )
 
     async def _until_answered(
-        self, ask: Callable[[], Awaitable[Call]], again: frozenset[str] = frozenset()
+        self,
+        ask: Callable[[], Awaitable[Call]],
+        again: frozenset[str] = frozenset(),
+        attempts_max: int = ATTEMPTS_MAX,
     ) -> Call:
         """Repeat what has no answer, or a code of ``again``, with the same key, for a while."""
         pause_seconds = PAUSE_SECONDS_MIN
-        for attempt in range(ATTEMPTS_MAX):
+        for attempt in range(attempts_max):
             if attempt:
                 await asyncio.sleep(pause_seconds * self._chance.uniform(0.5, 1.5))
                 pause_seconds = min(PAUSE_SECONDS_MAX, pause_seconds * 3)

@@ -8,8 +8,8 @@ what came before what. The log must not have been rewritten: the harness turns t
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -138,7 +138,7 @@ class _Replay:
         self._stock: dict[str, int] = {}
         self._sold: dict[str, int] = {}
         self._root_of: dict[str, str] = {}
-        self._streams: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+        self._streams: defaultdict[int, deque[tuple[int, int]]] = defaultdict(deque)
 
     def apply(self, commands: Sequence[Command]) -> None:
         """One transaction."""
@@ -215,21 +215,17 @@ class _Replay:
             self._trim(shard, [word.upper() for word in command[2:]])
         elif name == b"XDEL":
             gone = {_intent(word) for word in command[2:]}
-            self._remove(shard, lambda intent: intent in gone)
+            self.log.removed += [(self.log.length, shard, each) for each in stream if each in gone]
+            self._streams[shard] = deque(each for each in stream if each not in gone)
 
     def _trim(self, shard: int, words: Command) -> None:
-        value = next(word for word in words if word[:1].isdigit())
-        if b"MINID" in words:
-            first = _intent(value)
-            self._remove(shard, lambda intent: intent < first)
-        else:
-            kept = set(self._streams[shard][-int(value) :] if int(value) else [])
-            self._remove(shard, lambda intent: intent not in kept)
-
-    def _remove(self, shard: int, is_gone: Callable[[tuple[int, int]], bool]) -> None:
+        """Take from the front only: a trim costs what it removes, however long the stream is."""
         stream = self._streams[shard]
-        self.log.removed += [(self.log.length, shard, each) for each in stream if is_gone(each)]
-        self._streams[shard] = [each for each in stream if not is_gone(each)]
+        value = next(word for word in words if word[:1].isdigit())
+        first = _intent(value) if b"MINID" in words else None
+        kept = 0 if first else int(value)
+        while len(stream) > kept and (first is None or stream[0] < first):
+            self.log.removed.append((self.log.length, shard, stream.popleft()))
 
     def _entry(self, shard: int, intent: bytes, flat: Command) -> Entry:
         raw = unpack_intent(dict(zip(flat[::2], flat[1::2], strict=True))[INTENT_FIELD])

@@ -37,8 +37,9 @@ def sold_out_was_true(history: History, end: Snapshot) -> Iterator[str]:
         wanted = call.asked.body["quantity"]
         first, last = timeline.span(call, before_seconds=LEASE_SECONDS)
         # Nothing can be refused as sold out before the sale is opened, with its first step.
-        least = min(_values(steps, max(first, steps[0].position), last))
-        if least >= wanted:
+        first = max(first, steps[0].position)
+        if not any(units < wanted for units in _values(steps, first, last)):
+            least = min(_values(steps, first, last))
             yield (
                 f"{call}: {wanted} wanted, never fewer than {least} there between transactions "
                 f"{first} and {last}"
@@ -55,8 +56,9 @@ def limit_reached_was_true(history: History, end: Snapshot) -> Iterator[str]:
         wanted = call.asked.body["quantity"]
         limit = limits[call.asked.subject, sku]
         first, last = timeline.span(call)
-        most = max(_values(end.log.holdings.get(holding, []), first, last))
-        if most + wanted <= limit:
+        steps = end.log.holdings.get(holding, [])
+        if not any(units + wanted > limit for units in _values(steps, first, last)):
+            most = max(_values(steps, first, last))
             yield (
                 f"{call}: {wanted} wanted, never more than {most} held of {limit} between "
                 f"transactions {first} and {last}"
@@ -143,9 +145,13 @@ def _shard(call: Call, end: Snapshot) -> int:
     return shard_of(bytes.fromhex(call.asked.buyer.replace("-", "")), end.shards)
 
 
-def _values(steps: Sequence[Step], first: int, last: int) -> list[int]:
-    """The value at ``first``, and those that it took until ``last``; 0 before the first step."""
-    begin = bisect_right(steps, first, key=lambda step: step.position)
-    finish = bisect_right(steps, last, key=lambda step: step.position)
-    before = steps[begin - 1].units if begin else 0
-    return [before, *(step.units for step in steps[begin:finish])]
+def _values(steps: Sequence[Step], first: int, last: int) -> Iterator[int]:
+    """The value at ``first``, and those that it took until ``last``; 0 before the first step.
+
+    One by one: a long call at a busy item spans thousands, and is mostly decided by the first.
+    """
+    n = bisect_right(steps, first, key=lambda step: step.position)
+    yield steps[n - 1].units if n else 0
+    while n < len(steps) and steps[n].position <= last:
+        yield steps[n].units
+        n += 1
