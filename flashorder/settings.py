@@ -80,6 +80,8 @@ class Settings(BaseSettings):
     body_bytes_max: Positive = 16 * 1024
     header_timeout_seconds: Seconds = 10.0
     body_timeout_seconds: Seconds = 10.0
+    # How long a client may leave unread what was written to it.
+    write_timeout_seconds: Seconds = 10.0
     keepalive_timeout_seconds: Seconds = 75.0
     drain_timeout_seconds: Seconds = 10.0
     # How long a silent connection may still send a request to a process that drains.
@@ -93,8 +95,10 @@ class Settings(BaseSettings):
     password_hashes_at_once: Positive = 2
     # How many proxies of ours stand in front, each appending to X-Forwarded-For.
     trusted_proxies: Annotated[int, Field(ge=0, le=8)] = 0
-    # Just above the longest work under a key: a call to a provider, after the wait for an order.
-    idempotency_lease_seconds: Seconds = 15.0
+    # How long a key stays in flight when the worker that had it has died; renewed while it works.
+    idempotency_lease_seconds: Seconds = 6.0
+    # The longest work under a key: a rebuild, after the wait for the consumers.
+    idempotency_work_seconds_max: Seconds = 60.0
     idempotency_retention_seconds: Seconds = 86400.0
     session_poll_seconds: Seconds = 1.0
 

@@ -93,7 +93,11 @@ async def open_parts(settings: Settings, role: str) -> AsyncIterator[Parts]:
             settlement=OrderSettlement(pool, holds, units),
             fulfilment=FulfilmentService(pool, carriers, settings),
             reconciliation=_reconciliation(redis, pool, front, settings, metrics.registry),
-            idempotency=IdempotencyStore(pool, lease_seconds=settings.idempotency_lease_seconds),
+            idempotency=IdempotencyStore(
+                pool,
+                lease_seconds=settings.idempotency_lease_seconds,
+                work_seconds_max=settings.idempotency_work_seconds_max,
+            ),
             authenticator=authenticator,
             metrics=metrics,
         )

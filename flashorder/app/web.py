@@ -24,6 +24,7 @@ from flashorder.inventory import routes as inventory_routes
 from flashorder.inventory.reconciliation import routes as reconciliation_routes
 from flashorder.notifications import routes as outbox_routes
 from flashorder.orders import routes as order_routes
+from flashorder.orders.accepted import RememberedPurchases
 from flashorder.orders.queries import OrderQueries
 from flashorder.orders.streams import OrderStreams
 from flashorder.payments import routes as payment_routes
@@ -41,6 +42,7 @@ from flashorder.reservations.sold_out import SoldOut
 from flashorder.sales import admin_routes as sale_admin_routes
 from flashorder.sales import routes as sale_routes
 from flashorder.sales.directory import SaleDirectory
+from flashorder.sales.memory import FrontMemory
 from flashorder.settings import Settings
 
 
@@ -82,7 +84,8 @@ async def build_web(settings: Settings) -> AsyncIterator[web.Application]:
             sold_out,
             secret=settings.derived_key("idempotency"),
         )
-        queries = OrderQueries(parts.pool, reservations)
+        accepted = RememberedPurchases(reservations, FrontMemory(parts.pool, parts.front))
+        queries = OrderQueries(parts.pool, accepted)
         streams = OrderStreams(
             queries,
             streams_max=settings.order_streams_max,
@@ -91,7 +94,7 @@ async def build_web(settings: Settings) -> AsyncIterator[web.Application]:
         )
         providers = await stack.enter_async_context(open_providers(settings))
         payments = PaymentService(
-            parts.pool, providers, settings, reservations, PaymentMetrics(parts.metrics.registry)
+            parts.pool, providers, settings, accepted, PaymentMetrics(parts.metrics.registry)
         )
         rebuilding = Rebuilding(
             parts.pool, parts.redis, parts.front, parts.sales, parts.holds, settings

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 
 from flashorder.infra.postgres.pool import Connection, Pool, reading
-from flashorder.kernel.errors import DatabaseUnavailable, NotFound
+from flashorder.kernel.errors import DatabaseUnavailable, NotFound, TooEarly
 from flashorder.orders.model import ACCEPTED
 from flashorder.orders.store import SQL
 from flashorder.orders.views import (
@@ -59,8 +59,9 @@ class OrderQueries:
     async def own(self, order_id: uuid.UUID, buyer_id: uuid.UUID) -> OrderView:
         """The buyer's order with its timeline.
 
-        Raises ``NotFound`` for an order that is not there or is somebody else's, and
-        ``DatabaseUnavailable`` when PostgreSQL is away and the front does not know it.
+        Raises ``NotFound`` for an order that is not there or is somebody else's,
+        ``DatabaseUnavailable`` when PostgreSQL is away and the front does not know it, and
+        ``StoreUnavailable`` when it may be what the front has lost.
         """
         try:
             found = await self._with_timeline(order_id)
@@ -95,6 +96,19 @@ class OrderQueries:
         if row["buyer_id"] != buyer_id:
             raise NotFound(code="order_not_found")
         return Progress(row["status"], row["version"])
+
+    async def check_missing(self, order_id: uuid.UUID, buyer_id: uuid.UUID) -> None:
+        """Of an order that was not found to act on: raise why, if it is not simply not there.
+
+        ``TooEarly`` ``order_not_ready`` for one that is accepted and not written yet; else like
+        ``own``.
+        """
+        await self.progress_of_own(order_id, buyer_id)
+        raise TooEarly(
+            "the order is accepted and not written yet: come again",
+            code="order_not_ready",
+            retry_after_seconds=1.0,
+        )
 
     async def list_own(self, wanted: OrderFilter, orders_max: int) -> list[OrderView]:
         """A page of the buyer's orders, newest first, without timelines."""

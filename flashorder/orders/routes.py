@@ -14,6 +14,7 @@ from flashorder.infra.http.endpoint import ANY_ROLE, Call, Endpoint, Reply, Role
 from flashorder.infra.http.pagination import PageQuery, page_reply, read_cursor
 from flashorder.infra.http.preconditions import etag, expected_version
 from flashorder.kernel.clock import check_sensible
+from flashorder.kernel.errors import NotFound
 from flashorder.orders.model import OrderStatus
 from flashorder.orders.queries import OrderFilter, OrderQueries
 from flashorder.orders.service import OrderService
@@ -92,14 +93,18 @@ def endpoints(
 ) -> list[Endpoint]:
     """Every call about orders but those that place them."""
     return [
-        *_own_endpoints(service, _Own(queries, streams)),
+        *_own_endpoints(service, queries, _Own(queries, streams)),
         *_desk_endpoints(service, _Desk(service, queries)),
     ]
 
 
-def _own_endpoints(service: OrderService, own: _Own) -> list[Endpoint]:
+def _own_endpoints(service: OrderService, queries: OrderQueries, own: _Own) -> list[Endpoint]:
     missing = {404: ("order_not_found",)}
-    stale = missing | {409: ("invalid_state",)}
+    stale = missing | {409: ("invalid_state",), 425: ("order_not_ready",)}
+
+    def doing(act: Callable[..., Awaitable[None]], *words: Callable[[Call], Any]) -> Handler:
+        return _doing(_explaining(act, queries), own.read, *words)
+
     return [
         Endpoint(
             "GET", "/v1/orders", own.listing, "List one's own orders", TAG,
@@ -119,25 +124,22 @@ def _own_endpoints(service: OrderService, own: _Own) -> list[Endpoint]:
         ),
         Endpoint(
             "PATCH", "/v1/orders/{order_id}",
-            _doing(service.change_address, own.read, _address, expected_version),
+            doing(service.change_address, _address, expected_version),
             "Ship to another address", TAG,
             roles=ANY_ROLE, body=AddressBody, replies={200: OrderView}, headers=("ETag",),
-            problems={
-                404: ("order_not_found", "address_not_found"),
-                409: ("invalid_state",),
-                412: ("precondition_failed",),
-            },
+            problems=stale
+            | {404: ("order_not_found", "address_not_found"), 412: ("precondition_failed",)},
             description="Until the carrier is asked for the label; 409 from then on.",
         ),
         Endpoint(
             "POST", "/v1/orders/{order_id}/cancel",
-            _doing(service.cancel_own, own.read, _reason), "Cancel one's order", TAG,
+            doing(service.cancel_own, _reason), "Cancel one's order", TAG,
             roles=ANY_ROLE, body=CancelBody, replies={200: OrderView}, headers=("ETag",),
             problems=stale, idempotent=True,
         ),
         Endpoint(
             "POST", "/v1/orders/{order_id}/confirm-receipt",
-            _doing(service.confirm_receipt, own.read), "Confirm that the goods have arrived", TAG,
+            doing(service.confirm_receipt), "Confirm that the goods have arrived", TAG,
             roles=ANY_ROLE, replies={200: OrderView}, headers=("ETag",), problems=stale,
         ),
     ]  # fmt: skip
@@ -231,6 +233,22 @@ def _doing(
         return await read(call)
 
     return handler
+
+
+def _explaining(
+    act: Callable[..., Awaitable[None]], queries: OrderQueries
+) -> Callable[..., Awaitable[None]]:
+    """``act`` of a buyer: what was accepted, or may have been lost, is not said to be nowhere."""
+
+    async def explained(order_id: uuid.UUID, buyer_id: uuid.UUID, *words: Any) -> None:
+        try:
+            await act(order_id, buyer_id, *words)
+        except NotFound as missing:
+            if missing.code == "order_not_found":
+                await queries.check_missing(order_id, buyer_id)
+            raise
+
+    return explained
 
 
 async def _page(

@@ -77,7 +77,7 @@ def endpoints(service: PaymentService) -> list[Endpoint]:
             TAG,
             roles=ANY_ROLE,
             replies={200: PaymentList},
-            problems={404: ("order_not_found",)},
+            problems={404: ("order_not_found",), 425: ("order_not_ready",)},
         ),
         Endpoint(
             "POST",

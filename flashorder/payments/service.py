@@ -19,6 +19,7 @@ from flashorder.infra.postgres.pool import Pool, reading, transaction
 from flashorder.kernel.errors import (
     Conflict,
     FieldError,
+    FlashorderError,
     InvalidInput,
     InvalidState,
     MalformedRequest,
@@ -94,9 +95,10 @@ class PaymentService:
         """Begin to pay, or go on with the attempt that is open at this provider.
 
         Raises ``NotFound`` (not the buyer's order), ``TooEarly`` (``order_not_ready``: accepted,
-        not in PostgreSQL yet), ``InvalidState`` (not payable any more), ``Conflict``
-        (``too_many_attempts``), ``InvalidInput`` (no such provider), ``ProviderUnavailable`` (come
-        again: it is the same attempt).
+        not in PostgreSQL yet), ``StoreUnavailable`` (nobody knows whether it was),
+        ``InvalidState`` (not payable any more), ``Conflict`` (``too_many_attempts``),
+        ``InvalidInput`` (no such provider), ``ProviderUnavailable`` (come again: it is the same
+        attempt).
         """
         if self._providers.find(provider_name) is None:
             known = ", ".join(self._providers.names)
@@ -113,25 +115,24 @@ class PaymentService:
         return payment
 
     async def of_order(self, order_id: uuid.UUID, buyer_id: uuid.UUID) -> list[Payment]:
-        """The attempts to pay the buyer's order, in order."""
+        """The attempts to pay the buyer's order, in order; raises like ``start``."""
         async with reading(self._pool) as connection:
-            if await store.order_buyer(connection, order_id) != buyer_id:
-                raise NotFound(code="order_not_found")
-            return await store.payments_of_order(connection, order_id)
+            buyer = await store.order_buyer(connection, order_id)
+            if buyer == buyer_id:
+                return await store.payments_of_order(connection, order_id)
+        if buyer is None and (why := await self._may_come(order_id, buyer_id)):
+            raise why
+        raise NotFound(code="order_not_found")
 
     async def _wait_for_order(self, order_id: uuid.UUID, buyer_id: uuid.UUID) -> None:
         """Return once the buyer's order is there; it follows its 202 within milliseconds."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._settings.order_wait_seconds
         buyer = await self._buyer_of(order_id)
-        if buyer is None and await self._was_accepted(order_id, buyer_id):
+        if buyer is None and (why := await self._may_come(order_id, buyer_id)):
             while (buyer := await self._buyer_of(order_id)) is None:
                 if loop.time() >= deadline:
-                    raise TooEarly(
-                        "the order is accepted and not written yet: come again",
-                        code="order_not_ready",
-                        retry_after_seconds=1.0,
-                    )
+                    raise why
                 await asyncio.sleep(_ORDER_POLL_SECONDS)
         elif buyer is None:  # it may have come between the two looks
             buyer = await self._buyer_of(order_id)
@@ -142,13 +143,19 @@ class PaymentService:
         async with reading(self._pool) as connection:
             return await store.order_buyer(connection, order_id)
 
-    async def _was_accepted(self, order_id: uuid.UUID, buyer_id: uuid.UUID) -> bool:
+    async def _may_come(self, order_id: uuid.UUID, buyer_id: uuid.UUID) -> FlashorderError | None:
+        """What to say of an order that may come and has not; None: there is none to come."""
+        accepted = TooEarly(
+            "the order is accepted and not written yet: come again",
+            code="order_not_ready",
+            retry_after_seconds=1.0,
+        )
         if self._accepted is None:
-            return True
+            return accepted
         try:
-            return await self._accepted.find(order_id, buyer_id) is not None
-        except StoreUnavailable:
-            return True
+            return accepted if await self._accepted.find(order_id, buyer_id) else None
+        except StoreUnavailable as unknown:
+            return unknown
 
     async def _open_attempt(
         self, order_id: uuid.UUID, provider: str, method: str | None, return_url: str | None

@@ -2,9 +2,10 @@
 
 A key belongs to its caller. Whoever inserts it holds a lease and does the work; the same request
 meanwhile is told to wait (409), another request under the key is refused (422), and once there is
-an answer everybody gets that one. A holder that crashed leaves a lease that runs out, and the next
-one does the work again: the rooms' own guards then decide what is left to do. So the lease is just
-longer than the longest work, and whoever has to wait is told for how long at most.
+an answer everybody gets that one. Work goes on when its caller has gone: the answer waits for the
+same request. The lease is short, and its holder renews it while the work goes on; one that crashed
+leaves it to run out, and the next one does the work again: the rooms' own guards then decide what
+is left to do. A holder that cannot renew gives the work up before somebody else may begin it.
 
 Remembered are answers that would be the same again. Not remembered, so that the key can be used
 again: failures (5xx), and refusals that only time or a new token mend (401, 408, 423, 425, 429).
@@ -18,7 +19,7 @@ import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
@@ -43,6 +44,8 @@ UNSETTLED_MAX: Final = 1000
 _NOT_REMEMBERED: Final = frozenset({401, 408, 423, 425, 429})
 # The work must be over before the lease is: what is left is for writing the answer down.
 WORKING_SHARE_OF_LEASE: Final = 0.9
+RENEWING_SHARE_OF_LEASE: Final = 0.3
+IN_FLIGHT_RETRY_SECONDS: Final = 1.0
 
 
 def _is_asked_back(answer: Answer) -> bool:
@@ -69,22 +72,35 @@ def fingerprint_of(method: str, path: str, body: bytes) -> bytes:
     return hashlib.blake2b(f"{method} {path}\n".encode() + body, digest_size=16).digest()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Lease:
-    """The right to do the work of a key until ``locked_until``, which also identifies it."""
+    """The right to do the work of a key until ``locked_until``, which also identifies it.
+
+    ``may_be`` is every value that PostgreSQL may have: more than one while a renewal is under way,
+    or its reply is lost.
+    """
 
     caller_id: uuid.UUID
     key: str
     locked_until: datetime
+    renewed_at: float
+    """By the loop's clock, when ``locked_until`` was asked for."""
+    may_be: tuple[datetime, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.may_be = (self.locked_until,)
 
 
 class IdempotencyStore:
     """Keys and first answers in PostgreSQL."""
 
-    def __init__(self, pool: Pool, *, lease_seconds: float = 15.0) -> None:
+    def __init__(
+        self, pool: Pool, *, lease_seconds: float = 6.0, work_seconds_max: float = 60.0
+    ) -> None:
         self._pool = pool
         self._unsettled: deque[tuple[Lease, Answer]] = deque(maxlen=UNSETTLED_MAX)
         self.lease_seconds = lease_seconds
+        self.work_seconds_max = work_seconds_max
         self._sql = load_sql("flashorder.infra.http")
 
     async def claim(self, caller_id: uuid.UUID, key: str, fingerprint: bytes) -> Lease | Answer:
@@ -98,11 +114,12 @@ class IdempotencyStore:
         for _ in range(3):
             with database_failures():
                 async with self._pool.acquire() as connection:
+                    asked_at = asyncio.get_running_loop().time()
                     locked_until = await connection.fetchval(
                         self._sql["claim_key"], caller_id, key, fingerprint, self.lease_seconds
                     )
                     if locked_until is not None:
-                        return Lease(caller_id, key, locked_until)
+                        return Lease(caller_id, key, locked_until, asked_at)
                     row = await connection.fetchrow(self._sql["read_key"], caller_id, key)
             if row is None:
                 continue
@@ -121,9 +138,23 @@ class IdempotencyStore:
             raise Conflict(
                 "The first request with this Idempotency-Key is still in flight.",
                 code="idempotency_in_flight",
-                retry_after_seconds=row["locked_seconds"],
+                retry_after_seconds=IN_FLIGHT_RETRY_SECONDS,
             )
         raise Overloaded("This Idempotency-Key is being used by too many at once.")
+
+    async def renew(self, lease: Lease) -> bool:
+        """Have ``lease`` last from now as long as at first; False when it is lost."""
+        now = asyncio.get_running_loop().time()
+        later = lease.locked_until + timedelta(seconds=now - lease.renewed_at)
+        lease.may_be = (*lease.may_be, later)
+        with database_failures():
+            renewed = await self._pool.fetchval(
+                self._sql["renew_lease"], lease.caller_id, lease.key, list(lease.may_be), later
+            )
+        if renewed is None:
+            return False
+        lease.locked_until, lease.may_be, lease.renewed_at = later, (later,), now
+        return True
 
     async def settle(self, lease: Lease, answer: Answer) -> None:
         """Remember ``answer`` or free the key. The work is done: its caller gets the answer anyway.
@@ -158,7 +189,7 @@ class IdempotencyStore:
                 self._sql["remember_answer"],
                 lease.caller_id,
                 lease.key,
-                lease.locked_until,
+                list(lease.may_be),
                 answer.status,
                 {"content_type": answer.media_type, "lines": answer.lines},
                 answer.content,
@@ -168,7 +199,7 @@ class IdempotencyStore:
         """Give the key back: nothing happened."""
         with database_failures():
             await self._pool.execute(
-                self._sql["free_key"], lease.caller_id, lease.key, lease.locked_until
+                self._sql["free_key"], lease.caller_id, lease.key, list(lease.may_be)
             )
 
     async def forget(self, retention_seconds: float) -> int:
@@ -191,14 +222,40 @@ async def answered_once(
     claimed = await store.claim(caller_id, key, fingerprint)
     if isinstance(claimed, Answer):
         return claimed
+    working_seconds = store.lease_seconds * WORKING_SHARE_OF_LEASE
     try:
-        async with asyncio.timeout(store.lease_seconds * WORKING_SHARE_OF_LEASE):
-            answer = await work()
+        async with asyncio.timeout_at(claimed.renewed_at + working_seconds) as bound:
+            keeper = asyncio.create_task(_keep(store, claimed, bound, working_seconds))
+            try:
+                answer = await work()
+            finally:
+                # Whether a renewal is cut off is all the same: the lease knows what it may be.
+                keeper.cancel()
+                await asyncio.wait({keeper})
     except TimeoutError:
         # Whether it took effect is not known, so the lease runs out on its own.
         raise Unavailable("This took too long; ask again with the same key.") from None
     await store.settle(claimed, answer)
     return answer
+
+
+async def _keep(
+    store: IdempotencyStore, lease: Lease, bound: asyncio.Timeout, working_seconds: float
+) -> None:
+    """Renew ``lease`` and put ``bound`` off with it, for as long as work may take at all.
+
+    PostgreSQL being away for a moment is not the end of it: ``bound`` is.
+    """
+    until = lease.renewed_at + store.work_seconds_max
+    while True:
+        await asyncio.sleep(store.lease_seconds * RENEWING_SHARE_OF_LEASE)
+        try:
+            if not await store.renew(lease):
+                return
+        except Exception as error:  # the work is not to blame for it
+            log.warning("idempotency_lease_not_renewed", error=repr(error))
+        else:
+            bound.reschedule(min(until, lease.renewed_at + working_seconds))
 
 
 def jobs(store: IdempotencyStore, *, retention_seconds: float) -> list[Job]:

@@ -13,6 +13,7 @@ from flashorder.infra.redis import keys
 from flashorder.infra.redis.connection import store_failures
 from flashorder.infra.redis.keys import sale_keys
 from flashorder.infra.redis.scripts import load_script
+from flashorder.kernel.identifiers import shard_of
 from flashorder.sales.front.model import (
     ChangeOutcome,
     FrontSale,
@@ -212,6 +213,18 @@ class SaleFront:
                     )
                 )
         return readings
+
+    async def generations(
+        self, sale_ids: Sequence[uuid.UUID], buyer_id: uuid.UUID
+    ) -> list[int | None]:
+        """The generation of each sale at the shard of a buyer; None: it does not have the sale."""
+        shard = shard_of(buyer_id.bytes, self._shards)
+        pipeline = self._redis.pipeline(transaction=False)
+        for sale_id in sale_ids:
+            pipeline.hget(sale_keys(shard, sale_id).sale, "generation")
+        with store_failures():
+            replies = await pipeline.execute()
+        return [None if reply is None else int(reply) for reply in replies]
 
     async def now_ms(self) -> int:
         """The store's clock, Unix ms."""

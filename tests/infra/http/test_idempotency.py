@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -15,6 +18,7 @@ import pytest_asyncio
 from flashorder.infra.http.answers import Answer
 from flashorder.infra.http.endpoint import ANY_ROLE, Call, Endpoint, Reply
 from flashorder.infra.http.idempotency import (
+    RENEWING_SHARE_OF_LEASE,
     WORKING_SHARE_OF_LEASE,
     IdempotencyStore,
     Lease,
@@ -158,7 +162,7 @@ async def test_two_at_once_are_one_effect(pool: Pool) -> None:
         async with site.client.post("/pay/1", headers=headers, json={"amount": 1}) as answer:
             assert answer.status == 409
             assert (await answer.json(content_type=None))["code"] == "idempotency_in_flight"
-            assert int(answer.headers["Retry-After"]) == 15, "what is left of the lease, at most"
+            assert int(answer.headers["Retry-After"]) == 1, "the work may be done any moment"
         go_on.set()
         assert await first == (201, '{"payment":1}', False)
         assert await post(site, headers) == (201, '{"payment":1}', True)
@@ -276,8 +280,84 @@ async def test_a_failure_inside_leaves_the_key_free(pool: Pool) -> None:
         assert await post(site, headers) == (201, '{"payment":1}', False)
 
 
-async def test_work_ends_before_its_lease(pool: Pool) -> None:
-    store = IdempotencyStore(pool, lease_seconds=0.1)
+async def test_the_answer_waits_for_a_caller_who_has_gone(pool: Pool) -> None:
+    """The work goes on, far longer than a lease, and is done once."""
+    entered, go_on, done = asyncio.Event(), asyncio.Event(), []
+
+    async def pay(call: Call) -> Reply:
+        entered.set()
+        await go_on.wait()
+        done.append(1)
+        return Reply(201, {"payment": len(done)})
+
+    async with paying(pool, pay, lease_seconds=0.3) as site:
+        headers = {**site.bearer(), "Idempotency-Key": "k"}
+        impatient = asyncio.create_task(post(site, headers))
+        await entered.wait()
+        impatient.cancel()
+        await asyncio.wait({impatient})
+        renewed = await _renewals(pool, 4)
+        assert (await post(site, headers))[0] == 409
+        assert renewed[-1] - renewed[0] > timedelta(seconds=0.3)
+        go_on.set()
+        async with asyncio.timeout(5):
+            while (answer := await post(site, headers))[0] == 409:
+                pass
+        assert answer == (201, '{"payment":1}', True)
+    assert done == [1]
+
+
+async def _renewals(pool: Pool, count: int) -> list[datetime]:
+    """The ends that the one lease there is has had, until there were ``count``."""
+    seen: list[datetime] = []
+    async with asyncio.timeout(5):
+        while len(seen) < count:
+            end = await pool.fetchval("SELECT locked_until FROM idempotency_keys")
+            if end not in seen:
+                seen.append(end)
+    return seen
+
+
+async def test_a_renewal_whose_reply_is_lost_loses_nothing(pool: Pool) -> None:
+    store = IdempotencyStore(pool)
+    caller = uuid.uuid4()
+    lease = await store.claim(caller, "k", b"f")
+    assert isinstance(lease, Lease)
+    before = replace(lease)
+    assert await store.renew(lease)
+    # What the holder knows when it has asked, and was not answered.
+    unsure = replace(before)
+    unsure.may_be = (before.locked_until, lease.locked_until)
+    assert await store.renew(unsure)
+    assert not await store.renew(before), "who does not hold it any more cannot renew it"
+    await store.remember(unsure, Answer(201, b"first"))
+    kept = await store.claim(caller, "k", b"f")
+    assert isinstance(kept, Answer)
+
+
+async def test_work_that_cannot_be_renewed_is_given_up_before_its_lease_is_over(
+    stores: BreakableStores,
+) -> None:
+    async with await connect_postgres(stores.database_url) as own:
+        store = IdempotencyStore(own, lease_seconds=0.5)
+
+        async def work() -> Answer:
+            stores.database.pause()
+            await asyncio.Event().wait()
+            raise AssertionError("never set")
+
+        began = time.monotonic()
+        try:
+            with pytest.raises(Unavailable):
+                await answered_once(store, uuid.uuid4(), "k", b"f", work)
+        finally:
+            stores.database.resume()
+        # A statement that is given up has a second to end in peace.
+        assert time.monotonic() - began < 2.5
+
+
+async def test_work_does_not_go_on_for_ever(pool: Pool) -> None:
+    store = IdempotencyStore(pool, lease_seconds=0.2, work_seconds_max=0.5)
 
     async def work() -> Answer:
         await asyncio.Event().wait()
@@ -317,10 +397,17 @@ async def test_without_the_database_the_work_is_not_begun(pool: Pool) -> None:
         assert (status, msgspec.json.decode(problem)["code"]) == (503, "database_unavailable")
 
 
-async def test_the_lease_is_just_longer_than_the_longest_work() -> None:
+def test_the_longest_work_fits() -> None:
+    """A rebuild waits for the consumers, a payment for its order and the provider."""
     settings = make_settings()
-    longest = settings.provider_timeout_seconds + settings.order_wait_seconds
-    assert longest < settings.idempotency_lease_seconds * WORKING_SHARE_OF_LEASE < 1.25 * longest
+    longest = max(
+        settings.provider_timeout_seconds + settings.order_wait_seconds,
+        settings.rebuild_drain_timeout_seconds,
+    )
+    assert longest < settings.idempotency_work_seconds_max
+    # Three of them may fail before the work is given up, and a dead worker's key is soon free.
+    assert RENEWING_SHARE_OF_LEASE * 3 <= WORKING_SHARE_OF_LEASE
+    assert settings.idempotency_lease_seconds < 10
 
 
 @pytest.mark.parametrize(("status", "runs"), [(503, 2), (201, 1)])
