@@ -14,6 +14,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 import msgspec
 
@@ -33,6 +34,22 @@ class ReserveCode(IntEnum):
     SKU_NOT_IN_SALE = 16
     STALE_GENERATION = 17
     STOCK_MISSING = 18
+
+
+class HonourCode(IntEnum):
+    """The codes of lua/honour.lua; those that reserve.lua has too are named and numbered as its."""
+
+    HONOURED = 1
+    KNOWN = 2
+    KEY_REUSED = 3
+    SOLD_OUT = 10
+    LIMIT_REACHED = 11
+    ENDED = 13
+    SALE_NOT_FOUND = 15
+    SKU_NOT_IN_SALE = 16
+    STALE_GENERATION = 17
+    STOCK_MISSING = 18
+    FILLING = 19
 
 
 class Purchase(msgspec.Struct, frozen=True, gc=False):
@@ -60,6 +77,15 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     """The script's word on one purchase; ``detail`` as its header says, times by its clock."""
 
     code: ReserveCode
+    detail: int | bytes
+    now_ms: int
+    window_ms: int
+
+
+class HonourVerdict(NamedTuple):
+    """The script's word on one receipt; ``detail`` as its header says, times by its clock."""
+
+    code: HonourCode
     detail: int | bytes
     now_ms: int
     window_ms: int

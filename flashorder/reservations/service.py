@@ -23,6 +23,7 @@ from flashorder.kernel.identifiers import (
 from flashorder.reservations.admission import Admission
 from flashorder.reservations.batching import Batcher, Settle
 from flashorder.reservations.ports import AcceptedPurchase
+from flashorder.reservations.receipts import Receipts
 from flashorder.reservations.records import Purchase, PurchaseRecord, ReserveCode, Verdict
 from flashorder.reservations.sold_out import SoldOut
 from flashorder.sales.front import FrontSale
@@ -76,6 +77,8 @@ class Reservations:
         self._admission = admission
         self._sold_out = sold_out
         self._secret = secret
+        self.receipts = Receipts(secret)
+        """Signs what is accepted."""
         self._loop = asyncio.get_running_loop()
         self._refused: list[Callable[[FlashorderError], None]] = []
         # On the hot path each call that only hands on costs as much as a look into a dictionary.

@@ -12,9 +12,13 @@ from flashorder.infra.http.endpoint import MoneyBody
 from flashorder.infra.http.problems import status_of
 from flashorder.kernel.errors import TooEarly
 from flashorder.kernel.identifiers import order_number
+from flashorder.reservations.answers import AcceptedBody, Answers, refusal
+from flashorder.reservations.receipts import Receipts, write_receipt
 from flashorder.reservations.records import PurchaseRecord, ReserveCode, Verdict
-from flashorder.reservations.routes import AcceptedBody, answer_of, refusal
-from tests.reservations.front import a_purchase, a_sale
+from tests.reservations.front import SECRET, a_purchase, a_sale
+
+RECEIPTS = Receipts(SECRET)
+answer_of = Answers(RECEIPTS).of
 
 REFUSALS = {
     ReserveCode.SOLD_OUT: (409, "sold_out"),
@@ -88,6 +92,12 @@ def test_the_ready_made_body_is_what_an_encoder_would_write(sku: str) -> None:
             total=MoneyBody(510, "GBP"),
             status="accepted",
             payment_due_at="2023-11-14T22:28:20.000Z",
+            receipt=write_receipt(
+                RECEIPTS.terms(sale.sale_bytes, sku, 2, 255, "GBP"),
+                order_id,
+                purchase.buyer_id,
+                b"",
+            ),
         )
     )
 
@@ -105,4 +115,11 @@ def test_a_replay_is_the_first_answer_at_the_first_price() -> None:
     assert "Idempotency-Replayed: true" in lines
     assert body.order_id.startswith("00000000-0001-")
     assert body.unit_price.amount == 199
+    # The receipt is of what was promised first, whatever is asked for it today.
+    assert body.receipt == write_receipt(
+        RECEIPTS.terms(sale.sale_bytes, purchase.sku, 2, 199, "GBP"),
+        uuid.UUID(body.order_id).bytes,
+        purchase.buyer_id,
+        b"",
+    )
     assert body.payment_due_at == "2023-11-14T22:13:20.000Z"
