@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -64,6 +65,18 @@ def chaos(
         Path | None,
         typer.Option(help="Keep history.jsonl, snapshot.json, data and logs in this new folder."),
     ] = None,
+    ledger: Annotated[
+        Path | None, typer.Option(help="Append what came of it to this file of JSON lines.")
+    ] = None,
+    add_up: Annotated[
+        Path | None,
+        typer.Option(
+            "--sum",
+            exists=True,
+            dir_okay=False,
+            help="Run nothing: add up such a file, as docs/reliability.md does.",
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Kill, freeze, cut off and confuse a service of its own during a sale; then judge it.
@@ -75,11 +88,16 @@ def chaos(
     sys.path.insert(0, str(PROJECT))  # the harness stands beside the package, not in it
     import uvloop  # noqa: PLC0415 - heavy, as all that follow
 
+    from tests.faults import ledger as ledgers  # noqa: PLC0415
     from tests.faults.campaign import Options, run  # noqa: PLC0415
     from tests.faults.report import as_dict, lines  # noqa: PLC0415
     from tests.faults.schedule import new_seed, wrong_by  # noqa: PLC0415
     from tests.faults.system import Shape  # noqa: PLC0415
 
+    if add_up is not None:
+        for line in ledgers.table(ledgers.read(add_up)):
+            typer.echo(line)
+        return
     seed = new_seed() if seed is None else seed
     options = Options(
         seed,
@@ -101,8 +119,11 @@ def chaos(
         if keep is not None:
             folder = keep.absolute()
             _make(folder)
+        began = time.monotonic()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             result: Run = runner.run(run(options, folder, lambda text: typer.echo(text, err=True)))
+        if ledger is not None:
+            ledgers.append(ledger, ledgers.entry_of(result, time.monotonic() - began))
         if json:
             print_json(as_dict(result))
         else:

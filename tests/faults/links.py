@@ -175,8 +175,8 @@ class Link:
                 await self._until(due)
                 await self._while_silent(direction)
                 if not data:
-                    with suppress(OSError):
-                        if writer.can_write_eof():
+                    if not writer.is_closing():
+                        with suppress(OSError):
                             writer.write_eof()
                     return
                 await self._deliver(direction, data, writer, connection)
@@ -193,6 +193,8 @@ class Link:
         connection: _Connection,
     ) -> None:
         while data:
+            if writer.is_closing():  # asyncio would pass over it, uvloop would not
+                raise ConnectionResetError
             piece = data[:1] if self.weather.drip_seconds else data
             if 0 <= self._until_cut <= len(piece):
                 writer.write(piece[: self._until_cut])
@@ -228,7 +230,7 @@ class Link:
 def _abort(writer: asyncio.StreamWriter) -> None:
     """Close with RST instead of FIN: the peer sees "connection reset", as of a crashed machine."""
     sock = writer.get_extra_info("socket")
-    if sock is not None:
+    if sock is not None and sock.fileno() >= 0:  # uvloop keeps the socket of what is closed
         with suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT_ON_CLOSE)
     writer.transport.abort()

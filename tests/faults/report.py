@@ -5,12 +5,12 @@ from __future__ import annotations
 import bisect
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from tests.faults.campaign import Run
 from tests.faults.checks.losses import lost_acknowledgements
-from tests.faults.history import History, Outcome
+from tests.faults.history import Call, History, Outcome
 
 
 def as_dict(run: Run) -> dict[str, Any]:
@@ -23,6 +23,7 @@ def as_dict(run: Run) -> dict[str, Any]:
         "seed": options.seed,
         "holds": run.holds,
         "purchases": len(purchases),
+        "outcomes": outcomes_of(purchases.values()),
         "calls": len(run.history.calls),
         "attempts": {str(outcome): outcomes[outcome] for outcome in Outcome},
         "orders": dict(Counter(order.status for order in run.snapshot.orders)),
@@ -58,8 +59,12 @@ def as_dict(run: Run) -> dict[str, Any]:
 def lines(run: Run) -> Iterator[str]:
     """For a person: what happened, and each check that does not hold."""
     told = as_dict(run)
-    attempts = told["attempts"]
-    yield f"seed {told['seed']}: {told['purchases']} purchases, {told['calls']} calls"
+    attempts, outcomes = told["attempts"], told["outcomes"]
+    yield (
+        f"seed {told['seed']}: {told['purchases']} purchases, {outcomes['accepted']} accepted, "
+        f"{outcomes['refused']} refused, {outcomes['unknown']} unknown to the end; "
+        f"{outcomes['asked_again']} asked again for want of an answer; {told['calls']} calls"
+    )
     yield "attempts to buy: " + ", ".join(f"{count} {name}" for name, count in attempts.items())
     yield "orders: " + ", ".join(f"{count} {name}" for name, count in told["orders"].items())
     kinds = ", ".join(f"{count} {kind}" for kind, count in told["faults"]["by_kind"].items())
@@ -86,6 +91,24 @@ def lines(run: Run) -> Iterator[str]:
             yield from (f"    {example}" for example in check["examples"])
     broken = sum(1 for check in told["checks"] if check["violations"])
     yield f"{len(told['checks'])} checks, {broken} violated"
+
+
+def outcomes_of(purchases: Iterable[Sequence[Call]]) -> dict[str, int]:
+    """How many keys came to what; ``asked_again`` counts those that had no answer at first.
+
+    Accepted: told of an order by any attempt. Refused: told no, and never of an order.
+    """
+    found = {"accepted": 0, "refused": 0, "unknown": 0, "asked_again": 0}
+    for attempts in purchases:
+        outcomes = [call.outcome for call in attempts]
+        if Outcome.OK in outcomes:
+            found["accepted"] += 1
+        elif Outcome.REFUSED in outcomes:
+            found["refused"] += 1
+        else:
+            found["unknown"] += 1
+        found["asked_again"] += len(outcomes) > 1 and Outcome.UNKNOWN in outcomes
+    return found
 
 
 def recovery_seconds(history: History) -> Iterator[float]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import pytest_asyncio
+import uvloop
 
 from tests.faults.links import FAIR, Direction, Link, Weather
 
@@ -166,3 +169,33 @@ async def test_a_link_that_refuses_or_leads_nowhere_resets(echo: tuple[Echo, Lin
             with pytest.raises(ConnectionResetError):
                 await reader.readexactly(1)
         writer.close()
+
+
+def test_on_uvloop_an_end_that_is_gone_is_no_error() -> None:
+    """Runs are on uvloop, which says other things of a closed transport than asyncio does."""
+    errors: list[dict[str, Any]] = []
+
+    async def lose_the_client() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: errors.append(what))
+        server = await asyncio.start_server(Echo().serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with Link("echo", lambda: ("127.0.0.1", port)) as link:
+            for reset in (False, True):
+                reader, writer = await _connect(link)
+                writer.write(b"here")
+                await reader.readexactly(len(b"here"))
+                link.becomes(Weather(drip_seconds=0.001))
+                writer.write(bytes(20))
+                writer.write_eof()
+                if reset:
+                    link.reset()
+                writer.transport.abort()
+                async with asyncio.timeout(SOON_SECONDS):
+                    while link._tasks:  # who is still there at the link's end is not judged
+                        await asyncio.sleep(0)
+        server.close()
+        gc.collect()  # what nobody asked about is told when it goes
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(lose_the_client())
+    assert errors == []
