@@ -33,13 +33,14 @@ async def drain(
     sale: Sale,
     orders: int,
     *,
+    warm_rows: int = 0,
     on_first_rows: Callable[[int], None] = lambda pid: None,
 ) -> Drained:
     """Start one consumer where the web worker would run, and wait for ``orders`` rows.
 
     Its start (imports, connecting) is in neither time: the meter and the clock begin when the
-    first rows are there beside those of before, which ``on_first_rows`` is told with the consumer's
-    process id.
+    first rows are there beside those of before, ``warm_rows`` at least, which ``on_first_rows`` is
+    told with the consumer's process id.
     """
     behind = await committed(stand, sale)
     async with running(
@@ -55,7 +56,7 @@ async def drain(
         while True:
             rows = await committed(stand, sale)
             now = time.perf_counter()
-            if rows > behind and not began:
+            if rows > behind + warm_rows and not began:
                 first_rows, began = rows, now
                 meter.start()
                 on_first_rows(consumer.pid)
