@@ -14,7 +14,29 @@ import pytest_asyncio
 import structlog
 
 from flashorder.infra.embedded import DataFolder
+from tests import scratch
 from tests.stores import TEMPLATE, BreakableStores, SharedStores
+
+_SCRATCH = pytest.StashKey[Path]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Before anybody asks for a temporary folder; workers of xdist have theirs in this one's."""
+    if hasattr(config, "workerinput") or config.option.basetemp is not None:
+        return
+    folder = scratch.begin()
+    if folder is not None:
+        config.option.basetemp = str(folder / "pytest")
+        config.stash[_SCRATCH] = folder
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """When every worker has ended; what a failed session wrote is kept until the next begins."""
+    folder = session.config.stash.get(_SCRATCH, None)
+    if folder is not None and exitstatus == 0:
+        scratch.end(folder)
 
 
 @pytest.fixture(autouse=True)

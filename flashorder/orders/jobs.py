@@ -11,11 +11,17 @@ from flashorder.settings import Settings
 
 ORDERS_PER_ROUND_MAX = 200
 EXPIRY_INTERVAL_SECONDS = 0.5
+COMPLETION_INTERVAL_SECONDS_MAX = 5.0
 FORGOTTEN_AFTER_SECONDS = 60.0
 
 
 def jobs(service: OrderService, units: OrderUnits, settings: Settings) -> list[Job]:
     """Expiry, completion, the net below the release; with the autopilot, release to the house."""
+    # Who completes after seconds does not want to wait for as many more.
+    completion_interval_seconds = min(
+        COMPLETION_INTERVAL_SECONDS_MAX,
+        max(EXPIRY_INTERVAL_SECONDS, settings.completion_delay_seconds / 10),
+    )
     found = [
         Job(
             "orders.expire",
@@ -24,7 +30,7 @@ def jobs(service: OrderService, units: OrderUnits, settings: Settings) -> list[J
         ),
         Job(
             "orders.complete",
-            5.0,
+            completion_interval_seconds,
             lambda: service.complete_delivered(
                 settings.completion_delay_seconds, ORDERS_PER_ROUND_MAX
             ),
