@@ -51,9 +51,26 @@ def chaos(
             min=0, max=100, help="How often the store loses everything, and the sale is rebuilt."
         ),
     ] = 0,
+    early_trims: Annotated[
+        int,
+        typer.Option(
+            min=0, max=100, help="How often the stream is trimmed of what nobody has read."
+        ),
+    ] = 0,
     wrong_clocks: Annotated[
-        bool, typer.Option(help="Roles whose wall clocks are an hour off, by the seed.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--wrong-clocks/--right-clocks",
+            help="Roles whose wall clocks are an hour off; else the seed decides, one in three.",
+        ),
+    ] = None,
+    full_disks: Annotated[
+        bool | None,
+        typer.Option(
+            "--full-disks/--large-disks",
+            help="Stores on small disks, which are filled; else the seed decides, one in three.",
+        ),
+    ] = None,
     crash_points: Annotated[
         str,
         typer.Option(
@@ -91,14 +108,18 @@ def chaos(
     from tests.faults import ledger as ledgers  # noqa: PLC0415
     from tests.faults.campaign import Options, run  # noqa: PLC0415
     from tests.faults.report import as_dict, lines  # noqa: PLC0415
-    from tests.faults.schedule import new_seed, wrong_by  # noqa: PLC0415
-    from tests.faults.system import Shape  # noqa: PLC0415
+    from tests.faults.schedule import drawn, new_seed, wrong_by  # noqa: PLC0415
+    from tests.faults.system import PURCHASES_ON_SMALL_DISKS_MAX, Shape  # noqa: PLC0415
 
     if add_up is not None:
         for line in ledgers.table(ledgers.read(add_up)):
             typer.echo(line)
         return
     seed = new_seed() if seed is None else seed
+    if wrong_clocks is None:
+        wrong_clocks = drawn("clocks", seed)
+    if full_disks is None:
+        full_disks = drawn("disks", seed) and purchases <= PURCHASES_ON_SMALL_DISKS_MAX
     options = Options(
         seed,
         faults=faults,
@@ -110,8 +131,11 @@ def chaos(
             shards=shards,
             points=bool(crash_points),
             clocks=wrong_by(seed) if wrong_clocks else {},
+            small_disks=full_disks and _small_disks_are_permitted(),
         ),
+        full_disks=full_disks,
         losses=store_losses,
+        trims=early_trims,
         walk=_part(crash_points),
     )
     with tempfile.TemporaryDirectory(prefix="flashorder-chaos-") as temporary:
@@ -131,6 +155,18 @@ def chaos(
                 typer.echo(line)
     if not result.holds:
         raise typer.Exit(EXIT_DOES_NOT_HOLD)
+
+
+def _small_disks_are_permitted() -> bool:
+    """Whether this process has mounts of its own from here on."""
+    from tests.faults.disks import NoSmallDisks, separate  # noqa: PLC0415
+
+    try:
+        separate()
+    except NoSmallDisks as why:
+        typer.echo(f"no disk is filled: {why}", err=True)
+        return False
+    return True
 
 
 def _part(text: str) -> tuple[int, int] | None:

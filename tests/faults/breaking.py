@@ -18,6 +18,7 @@ from tests.faults.history import HistoryFile
 from tests.faults.links import FAIR
 from tests.faults.schedule import OF_LINKS, OF_THE_STORE, Fault, Kind
 from tests.faults.system import DATABASE, System
+from tests.faults.waking import LateWaking
 
 CONTROL_TIMEOUT = aiohttp.ClientTimeout(total=2.0)
 TARGET_DOWN_POLL_SECONDS = 0.02
@@ -56,12 +57,14 @@ class Breaker:
     async def heal(self) -> None:
         """Nothing is frozen, every link is fair, the simulators behave."""
         for pid in list(self._frozen):
-            self._thaw([pid])
+            self.thaw([pid])
         for pid in self._system.all_pids():
             _signal(pid, signal.SIGCONT)
         for link in self._system.links.values():
             link.becomes(FAIR)
         await self._make_room()
+        for disk in self._system.disks.values():
+            disk.free()
         for simulator in CALM:
             await self._manners(simulator, {}, patient=True)
         self._history.happens("healed")
@@ -77,6 +80,11 @@ class Breaker:
             await asyncio.sleep(fault.seconds)
             await self._manners(fault.target, {})
             self.done.append(fault)
+        elif fault.kind is Kind.FULL_DISK:
+            await self._fill_disk(fault)
+        elif fault.kind is Kind.LATE_WAKING:
+            waking = LateWaking(self._system, fault.target, self.freeze, self.thaw)
+            (self.done if await waking.run() else self.missed).append(fault)
         else:
             await self._hit(fault)
         self._history.happens(f"end of fault {fault.number}")
@@ -87,14 +95,14 @@ class Breaker:
             self.missed.append(fault)
             return
         if fault.kind is Kind.FREEZE:
-            self._freeze(pids)
+            self.freeze(pids)
             await asyncio.sleep(fault.seconds)
-            self._thaw(pids)
+            self.thaw(pids)
         else:
             kill = fault.kind is Kind.KILL
             # PostgreSQL ends orderly and fast on SIGINT; SIGTERM would wait for its clients.
             polite = signal.SIGINT if fault.target == DATABASE else signal.SIGTERM
-            self._thaw(pids)
+            self.thaw(pids)
             _signal(pids[0], signal.SIGKILL if kill else polite)
         self.done.append(fault)
 
@@ -135,6 +143,17 @@ class Breaker:
             async with Redis.from_url(self._system.store.url, socket_timeout=2.0) as redis:
                 await redis.config_set("maxmemory", self._system.store.maxmemory)
 
+    async def _fill_disk(self, fault: Fault) -> None:
+        """What runs on it meets ENOSPC, and so does what is started on it meanwhile."""
+        disk = self._system.disks.get(fault.target)
+        if disk is None:
+            self.missed.append(fault)
+            return
+        self.done.append(fault)
+        await asyncio.to_thread(disk.fill)
+        await asyncio.sleep(fault.seconds)
+        disk.free()
+
     async def _pids_when_up(self, target: str) -> list[int]:
         """The target may be on its way up from the fault before."""
         with suppress(TimeoutError):
@@ -144,12 +163,14 @@ class Breaker:
                 return pids
         return []
 
-    def _freeze(self, pids: list[int]) -> None:
+    def freeze(self, pids: list[int]) -> None:
+        """SIGSTOP, until ``thaw`` or ``heal``."""
         for pid in pids:
             if _signal(pid, signal.SIGSTOP):
                 self._frozen.add(pid)
 
-    def _thaw(self, pids: list[int]) -> None:
+    def thaw(self, pids: list[int]) -> None:
+        """SIGCONT."""
         for pid in pids:
             _signal(pid, signal.SIGCONT)
             self._frozen.discard(pid)

@@ -34,6 +34,7 @@ from tests.faults.schedule import FREEZE_SECONDS_MAX, Fault, blows, plan
 from tests.faults.shopping import Errand, Shopping, plan_errands
 from tests.faults.snapshot import Snapshot
 from tests.faults.system import Shape, System, running_system
+from tests.faults.trimming import EarlyTrims
 from tests.faults.walk import Walk
 
 SKUS = ("85123A", "22423", "85099B", "47566")
@@ -67,6 +68,10 @@ class Options:
     """How long each phase after the faults is waited for; what is not done then is told."""
     losses: int = 0
     """How often the store loses everything; the operator then has the sale rebuilt."""
+    trims: int = 0
+    """How often the stream loses what nobody has read; the operator then has the sale rebuilt."""
+    full_disks: bool = False
+    """Whether disks are filled; where the shape has no small ones, such a fault hits nobody."""
     walk: tuple[int, int] | None = None
     """Walk the fail points: which part, from 0, of how many; the sale then lasts as long."""
     shape: Shape = field(default_factory=Shape)
@@ -146,6 +151,7 @@ class Campaign:
         self._left: list[str] = []
         self.walk = self._planned_walk()
         self.breaker = Breaker(system, file, session)
+        self._trims = EarlyTrims(system, self.breaker, self._operator, file, self._chance)
         planted = BUGS[options.shape.bug].blows if options.shape.bug else ()
         # Those who pay late are still about when the last errand has begun: so are the faults.
         seconds = options.seconds + options.window_seconds
@@ -156,6 +162,7 @@ class Campaign:
             system.targets,
             sorted(system.links),
             longest_seconds=options.longest_seconds,
+            small_disks=options.full_disks,
         )
 
     async def run(self) -> Snapshot:
@@ -181,6 +188,7 @@ class Campaign:
             group.create_task(self.breaker.run(self.faults))
             group.create_task(self._operator.top_up(sale, options.seconds))
             group.create_task(self._operator.lose_the_store(sale, options.losses, options.seconds))
+            group.create_task(self._trims.run(sale, options.trims, options.seconds))
         if self.walk is not None:
             await self._walk(self.walk, shopping)
         await self.breaker.heal()
@@ -209,6 +217,7 @@ class Campaign:
             demand_was_above_supply=drained,
         )
         snapshot.rechecks = rechecks
+        snapshot.trims = self._trims.done
         return snapshot
 
     def _planned_walk(self) -> Walk | None:

@@ -107,13 +107,17 @@ class Operator:
             async with Redis.from_url(self._system.store.url) as redis:
                 await redis.flushall()
             await asyncio.sleep(self._chance.uniform(0.0, 2.0))
-            await self._call(
-                f"sales/{sale.sale_id}/rebuild",
-                {},
-                again=REBUILD_AGAIN,
-                timeout_seconds=REBUILD_TIMEOUT_SECONDS,
-            )
+            await self.rebuild(sale)
             self._history.happens(REBUILT)
+
+    async def rebuild(self, sale: Sale, *, force: bool = False) -> None:
+        """Until it is done; ``force`` for a sale that the store still has, but has wrong."""
+        await self._call(
+            f"sales/{sale.sale_id}/rebuild",
+            {"force": force},
+            again=REBUILD_AGAIN,
+            timeout_seconds=REBUILD_TIMEOUT_SECONDS,
+        )
 
     async def _call(
         self,

@@ -34,6 +34,9 @@ def as_dict(run: Run) -> dict[str, Any]:
             "plan": [str(fault) for fault in run.planned],
         },
         "store_losses": len(run.snapshot.log.flushes),
+        "early_trims": [
+            {"unread": each.unread, "told_by": each.told_by} for each in run.snapshot.trims
+        ],
         "lost_acknowledgements": lost_acknowledgements(run.history, run.snapshot),
         "points": None
         if run.walk is None
@@ -75,6 +78,8 @@ def lines(run: Run) -> Iterator[str]:
             f"the store lost everything {told['store_losses']} times, and with it "
             f"{told['lost_acknowledgements']} accepted purchases that nobody had read"
         )
+    for trim in told["early_trims"]:
+        yield f"{trim['unread']} unread entries trimmed, told by {', '.join(trim['told_by'])}"
     if points := told["points"]:
         yield (
             f"fail points: {points['sites']} sites, {points['struck']} points struck, "

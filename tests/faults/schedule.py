@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -34,12 +34,18 @@ class Kind(StrEnum):
     """XGROUP DESTROY: nobody knows who has read what."""
     FILL = "fill"
     """The store has reached its memory limit, for a while."""
+    FULL_DISK = "full disk"
+    """The disk of one store has no byte left, for a while; where disks are small."""
+    LATE_WAKING = "late waking"
+    """A consumer sleeps until the entries in its hands are claimed by another."""
     MANNERS = "manners"
     """Webhooks doubled, reordered, late, lost; refunds refused; calls that are slow or fail."""
 
 
 OF_LINKS = frozenset({Kind.LATENCY, Kind.SILENCE, Kind.RESET, Kind.CUT, Kind.DRIP, Kind.REFUSE})
 OF_THE_STORE = frozenset({Kind.FORGET_SCRIPTS, Kind.FORGET_GROUP, Kind.FILL})
+DISKS = ("store", "database")
+ONE_SHAPE_IN = 3
 _WEIGHTS = {
     Kind.KILL: 26,
     Kind.FREEZE: 20,
@@ -53,6 +59,8 @@ _WEIGHTS = {
     Kind.FORGET_SCRIPTS: 3,
     Kind.FORGET_GROUP: 3,
     Kind.FILL: 3,
+    Kind.FULL_DISK: 4,
+    Kind.LATE_WAKING: 3,
     Kind.MANNERS: 6,
 }
 
@@ -96,6 +104,11 @@ def new_seed() -> int:
     return random.SystemRandom().randrange(10**9)
 
 
+def drawn(what: str, seed: int) -> bool:
+    """Whether this seed's shape has it: one in three has."""
+    return random.Random(f"shape/{what}/{seed}").randrange(ONE_SHAPE_IN) == 0
+
+
 def wrong_by(seed: int) -> dict[str, float]:
     """Seconds by which the roles' wall clocks are wrong: an hour either way, and one is right."""
     chance = random.Random(f"clocks/{seed}")
@@ -136,37 +149,47 @@ def plan(
     links: Sequence[str],
     *,
     longest_seconds: float = FREEZE_SECONDS_MAX,
+    small_disks: bool = False,
 ) -> list[Fault]:
     """``count`` faults within ``seconds``, in order; the same arguments give the same plan."""
+    impossible = set() if small_disks else {Kind.FULL_DISK}
+    if not _consumers(targets):
+        impossible.add(Kind.LATE_WAKING)
+    weights = {kind: weight for kind, weight in _WEIGHTS.items() if kind not in impossible}
     chance = random.Random(f"chaos/{seed}")
     moments = sorted(chance.uniform(0.0, seconds) for _ in range(count))
     return [
-        _fault(chance, number, at, targets, links, longest_seconds)
+        _fault(chance, weights, number, at, targets, links, longest_seconds)
         for number, at in enumerate(moments, 1)
     ]
 
 
 def _fault(
     chance: random.Random,
+    weights: Mapping[Kind, int],
     number: int,
     at: float,
     targets: Sequence[str],
     links: Sequence[str],
     longest_seconds: float,
 ) -> Fault:
-    kind = chance.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
+    kind = chance.choices(list(weights), list(weights.values()))[0]
     of_link = kind in OF_LINKS
     if kind is Kind.MANNERS:
         target = chance.choice(["payments", "carrier"])
     elif kind in OF_THE_STORE:
         target = "store"
+    elif kind is Kind.FULL_DISK:
+        target = chance.choice(DISKS)
+    elif kind is Kind.LATE_WAKING:
+        target = chance.choice(_consumers(targets))
     else:
         target = chance.choice(list(links if of_link else targets))
     lasts = of_link and kind not in (Kind.RESET, Kind.CUT)
     seconds = 0.0
     if kind is Kind.FREEZE:
         seconds = _spread(chance, FREEZE_SECONDS_MIN, longest_seconds)
-    elif lasts or kind in (Kind.MANNERS, Kind.FILL):
+    elif lasts or kind in (Kind.MANNERS, Kind.FILL, Kind.FULL_DISK):
         seconds = _spread(chance, LINK_SECONDS_MIN, min(LINK_SECONDS_MAX, longest_seconds))
     return Fault(
         number=number,
@@ -179,6 +202,12 @@ def _fault(
         bytes=int(_spread(chance, 1, 20_000)) if kind is Kind.CUT else 0,
         manners=_manners(chance, target) if kind is Kind.MANNERS else {},
     )
+
+
+def _consumers(targets: Sequence[str]) -> list[str]:
+    """Where there is one alone nobody claims what it sleeps over."""
+    consumers = [target for target in targets if target.startswith("consumer.")]
+    return consumers if len(consumers) > 1 else []
 
 
 def _manners(chance: random.Random, target: str) -> dict[str, float]:

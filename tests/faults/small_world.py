@@ -43,6 +43,7 @@ LISTS = (
     "overdue",
     "rechecks",
     "own_findings",
+    "trims",
 )
 STOCK = f"0/{SALE}/{SKU}"
 
@@ -72,6 +73,7 @@ class World:
         front = FrontItem(shard=0, sale_id=SALE, sku=SKU, stock=self.units, sold=0)
         log = StoreLog(1, stock={STOCK: [Step(1, self.units)]}, holdings={}, holds={})
         log.entries, log.removed, log.unbalanced, log.flushes = [], [], [], []
+        log.early_trims = []
         self.end = Snapshot(items=[item], front=[front], orders=self.orders, log=log)
         self.end.idempotency_secret = SECRET.hex()
         self.end.demand_was_above_supply = True

@@ -148,6 +148,14 @@ class Overdue(msgspec.Struct, kw_only=True):
     count: int
 
 
+class Trim(msgspec.Struct, kw_only=True):
+    """A stream trimmed of ``unread`` entries, and which checks of the service told of it."""
+
+    shard: int
+    unread: int
+    told_by: list[str]
+
+
 class OwnFinding(msgspec.Struct, kw_only=True):
     """A check of ``flashorder verify`` that does not hold: the service on itself."""
 
@@ -181,6 +189,7 @@ class Snapshot(msgspec.Struct, kw_only=True):
     overdue: list[Overdue] = []
     rechecks: list[Recheck] = []
     own_findings: list[OwnFinding] = []
+    trims: list[Trim] = []
     log: StoreLog = msgspec.field(default_factory=StoreLog)
     shards: int = 1
     idempotency_secret: str = ""

@@ -20,6 +20,8 @@ from flashorder.kernel.intents import INTENT_FIELD, unpack_intent
 
 READ_BYTES = 1 << 20
 BUYER_BYTES = 16
+EARLY_TRIM_MARK = "chaos:early-trim"
+"""A key that is written in the transaction in which the harness itself trims a stream."""
 _SALE_KEY = re.compile(rb"^\{s(\d+)\}:sale:([0-9a-f-]{36}):(stock|sold|buyers|tokens)$")
 _INTENTS_KEY = re.compile(rb"^\{s(\d+)\}:intents$")
 Command = list[bytes]
@@ -72,7 +74,8 @@ class StoreLog(msgspec.Struct):
     ``holds``: by order id, of the
     present generation. ``entries`` in the order of the log; ``removed``: intents that were
     trimmed or deleted, with the position. ``unbalanced``: transactions that moved units otherwise
-    than they may. ``flushes``: positions at which everything was thrown away.
+    than they may. ``flushes``: positions at which everything was thrown away. ``early_trims``:
+    positions at which the harness trimmed what PostgreSQL did not have.
     """
 
     length: int = 0
@@ -83,6 +86,7 @@ class StoreLog(msgspec.Struct):
     removed: list[tuple[int, int, tuple[int, int]]] = []
     unbalanced: list[Transaction] = []
     flushes: list[int] = []
+    early_trims: list[int] = []
 
 
 def read_store_log(folder: Path) -> StoreLog:
@@ -151,6 +155,8 @@ class _Replay:
             names.add(name)
             if name in (b"FLUSHALL", b"FLUSHDB"):
                 self._flush()
+            elif name == b"SET" and command[1] == EARLY_TRIM_MARK.encode():
+                self.log.early_trims.append(self.log.length)
             elif name in (b"UNLINK", b"DEL"):
                 for key in command[1:]:
                     self._forget(key)

@@ -39,6 +39,7 @@ from flashorder.settings import Settings
 from flashorder.standalone.demonstration import import_shipped_catalogue
 from flashorder.standalone.probe import until_ok
 from tests.faults.clients import Buyer
+from tests.faults.disks import SmallDisk
 from tests.faults.links import Link
 
 READY_TIMEOUT_SECONDS = 120.0
@@ -66,6 +67,10 @@ HASTY = {
     "FLASHORDER_RECONCILIATION_INTERVAL_SECONDS": "5",
     "FLASHORDER_REFUND_RETRY_SECONDS": "1",
 }
+# What a run with small disks may write until it is healed.
+PURCHASES_ON_SMALL_DISKS_MAX = 20_000
+STORE_MEGABYTES, DATABASE_MEGABYTES = 96, 512
+FRUGAL = {"max_wal_size": "96MB", "min_wal_size": "32MB"}
 # Each UPDATE of what is committed is witnessed, whatever the service says of it afterwards.
 WITNESS = """
 CREATE SCHEMA chaos;
@@ -98,6 +103,8 @@ class Shape:
     """By how many seconds the wall clocks of which roles are wrong."""
     bug: str | None = None
     """What is wrong with the roles on purpose; see ``bugs.py``."""
+    small_disks: bool = False
+    """Whether each store has a disk that can be filled; ``disks.separate`` was called then."""
 
 
 @dataclass(slots=True)
@@ -114,6 +121,7 @@ class System:
     web_port: int
     roles: dict[str, SupervisedRole] = field(default_factory=dict)
     deaths: dict[str, int] = field(default_factory=dict)
+    disks: dict[str, SmallDisk] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -188,8 +196,9 @@ async def running_system(folder: Path, shape: Shape = Shape()) -> AsyncIterator[
     """Everything started on a fresh ``folder``, and stopped at the end, whatever state it is in."""
     async with AsyncExitStack() as stack:
         data = stack.enter_context(DataFolder(folder))
+        disks, database_data = _small_disks(stack, data) if shape.small_disks else ({}, data)
         store = EmbeddedStore(data)
-        database = EmbeddedDatabase(data, durable=False)
+        database = EmbeddedDatabase(database_data, durable=False, settings=FRUGAL if disks else {})
         stack.push_async_callback(store.stop)
         stack.push_async_callback(database.stop)
         await asyncio.gather(store.start(), database.start())
@@ -210,7 +219,9 @@ async def running_system(folder: Path, shape: Shape = Shape()) -> AsyncIterator[
         await import_shipped_catalogue(settings)
         urls = {name: f"http://{LOOPBACK}:{ports[name]}" for name in (PAYMENTS, CARRIER)}
         (folder / "points").mkdir()
-        system = System(data, shape, settings, store, database, links, urls, ports[WEB])
+        system = System(
+            data, shape, settings, store, database, links, urls, ports[WEB], disks=disks
+        )
         console = Console("critical", StringIO())
         for name, command in _commands(system).items():
             role = SupervisedRole(command, RoleLog(data.log_folder, name, console), console)
@@ -227,6 +238,21 @@ async def running_system(folder: Path, shape: Shape = Shape()) -> AsyncIterator[
         ]
         stack.push_async_callback(_cancelled, keepers)
         yield system
+
+
+def _small_disks(
+    stack: AsyncExitStack, data: DataFolder
+) -> tuple[dict[str, SmallDisk], DataFolder]:
+    """A disk for each store, and a data folder for the database: it moves its cluster about."""
+    folder = data.path / DATABASE
+    folder.mkdir(mode=0o700)
+    disks = {
+        STORE: SmallDisk(data.store_folder, STORE_MEGABYTES),
+        DATABASE: SmallDisk(folder, DATABASE_MEGABYTES),
+    }
+    for disk in disks.values():
+        stack.enter_context(disk)
+    return disks, stack.enter_context(DataFolder(folder))
 
 
 async def prepare_store(store: EmbeddedStore) -> None:

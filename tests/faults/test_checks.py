@@ -22,6 +22,7 @@ from tests.faults.snapshot import (
     Recheck,
     Shipment,
     Stream,
+    Trim,
 )
 from tests.faults.store_log import Entry, HoldStep, Step, Transaction
 
@@ -243,6 +244,11 @@ def an_unread_entry_was_trimmed(world: World) -> None:
     world.end.log.removed.append((9, 0, (7, 0)))
 
 
+@planted("streams.what_was_trimmed_early_is_told")
+def a_trimmed_stream_is_told_by_nobody(world: World) -> None:
+    world.end.trims.append(Trim(shard=0, unread=2, told_by=[]))
+
+
 @planted("streams.each_intent_is_applied_once")
 def an_entry_is_missing_that_was_accepted_after_the_loss(world: World) -> None:
     world.end.log.flushes.append(2)
@@ -461,11 +467,24 @@ def test_a_call_that_spans_the_moment_is_given_the_benefit_of_it() -> None:
     assert told(world) == {}
 
 
-def test_what_went_down_with_the_store_is_counted_and_no_violation() -> None:
+def _everything(world: World) -> None:
+    world.end.log.flushes.append(world.end.log.length + 1)
+
+
+def _the_last_entry(world: World) -> None:
+    log = world.end.log
+    log.early_trims.append(log.length + 1)
+    log.removed.append((log.length + 1, 0, log.entries[-1].intent))
+
+
+@pytest.mark.parametrize("lose", [_everything, _the_last_entry])
+def test_what_went_down_with_the_store_is_counted_and_no_violation(
+    lose: Callable[[World], None],
+) -> None:
     world = World(units=2)
     world.sell(1)
     lost = world.sell(2)
-    world.end.log.flushes.append(world.end.log.length + 1)
+    lose(world)
     world.orders.remove(lost)
     world.end.items[0].committed = world.end.front[0].sold = 1
     world.end.front[0].stock = 1

@@ -15,8 +15,16 @@ import redis
 
 from flashorder.infra.embedded import DataFolder, EmbeddedStore
 from flashorder.infra.redis import keys
-from tests.faults.store_log import LogWasRewritten, Step, StoreLog, read_store_log
+from flashorder.inventory.reconciliation.stream import GROUP
+from tests.faults.store_log import (
+    EARLY_TRIM_MARK,
+    LogWasRewritten,
+    Step,
+    StoreLog,
+    read_store_log,
+)
 from tests.faults.system import prepare_store
+from tests.faults.trimming import TRIM_UNREAD
 from tests.reservations.front import SyncFront, a_purchase, a_sale, an_item
 
 SKU = "85123A"
@@ -129,6 +137,24 @@ def test_what_leaves_the_stream_is_told_however_it_leaves(
     remove(logged)
     log = logged.log()
     assert [(shard, intent) for _, shard, intent in log.removed] == [(0, log.entries[0].intent)]
+
+
+def test_what_the_harness_trims_is_told_apart(logged: Logged) -> None:
+    def trim() -> Any:
+        return logged.client.eval(TRIM_UNREAD, 2, keys.intents(0), EARLY_TRIM_MARK, GROUP, 2)
+
+    logged.front.reserve(a_purchase(logged.front.sale))
+    logged.client.xgroup_create(keys.intents(0), GROUP, id="$")
+    assert trim() == []
+    for _ in range(3):
+        logged.front.reserve(a_purchase(logged.front.sale))
+    unread = logged.ids()[1:]
+    assert trim() == unread[:2]
+    assert logged.ids() == unread[2:]
+    log = logged.log()
+    assert log.early_trims == [log.length]
+    gone = [entry.intent for entry in log.entries[:3]]
+    assert log.removed == [(log.length, 0, intent) for intent in gone], "the older one as well"
 
 
 def test_a_store_that_was_emptied_is_told(logged: Logged) -> None:

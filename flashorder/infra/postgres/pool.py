@@ -71,11 +71,13 @@ async def connect_postgres(
     command_timeout_seconds: float = 30.0,
     acquire_timeout_seconds: float = 5.0,
     read_timeout_seconds: float = 3.0,
+    silent_transaction_seconds_max: float = 10.0,
     application: str = "flashorder",
 ) -> Pool:
     """A pool on ``dsn``; ``jsonb`` columns are Python values both ways, times are UTC.
 
-    ``read_timeout_seconds`` is what ``reading`` gives a whole read.
+    ``read_timeout_seconds`` is what ``reading`` gives a whole read. A transaction whose client says
+    nothing for ``silent_transaction_seconds_max`` is rolled back by the server.
     """
     with database_failures():
         pool = Pool(
@@ -93,6 +95,11 @@ async def connect_postgres(
             server_settings={
                 "application_name": application,
                 "timezone": "UTC",
+                # A process that is frozen, or lost behind its line, in the middle of a transaction
+                # would keep its rows locked, and whoever does its work instead waiting.
+                "idle_in_transaction_session_timeout": str(
+                    round(silent_transaction_seconds_max * 1000)
+                ),
                 # A plan kept from when the tables were small reads all of them once a sale has
                 # begun; planning anew costs some 60 µs a statement and is always right.
                 "plan_cache_mode": "force_custom_plan",
@@ -116,7 +123,10 @@ def database_failures() -> Iterator[None]:
         asyncpg.CannotConnectNowError,
         asyncpg.AdminShutdownError,
         asyncpg.CrashShutdownError,
-        asyncpg.TooManyConnectionsError,
+        # No room on its disk or in its memory, no connection left.
+        asyncpg.InsufficientResourcesError,
+        asyncpg.PostgresSystemError,  # its disk fails
+        asyncpg.IdleInTransactionSessionTimeoutError,
         OSError,  # TimeoutError is one of them
     ) as error:
         raise DatabaseUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS) from error

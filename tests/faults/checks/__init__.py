@@ -46,6 +46,7 @@ CHECKS: dict[str, Judge] = _named(
     limits.one_order_a_key,
     streams.each_intent_is_applied_once,
     streams.nothing_is_trimmed_that_was_not_applied,
+    streams.what_was_trimmed_early_is_told,
     lives.timelines_are_paths,
     lives.money_and_orders_agree,
     lives.our_captures_are_the_providers,

@@ -7,20 +7,24 @@ from tests.faults.snapshot import Snapshot
 
 
 def lost_orders(end: Snapshot) -> frozenset[str]:
-    """Orders whose only copy was in the store when everything in it was thrown away.
+    """Orders whose only copy was in the store when it was thrown away, with or without the rest.
 
-    Exactly those of the log's entries that stood before a loss and that PostgreSQL has neither as
-    an order nor as a dead letter. Whoever calls an entry lost without a loss is wrong.
+    Exactly those of the log's entries that stood before a loss, or were trimmed by a hand that is
+    not the service's, and that PostgreSQL has neither as an order nor as a dead letter. Whoever
+    calls an entry lost without a loss is wrong.
     """
     last = max(end.log.flushes, default=0)
-    if not last:
+    trims = set(end.log.early_trims)
+    trimmed = {(shard, intent) for at, shard, intent in end.log.removed if at in trims}
+    if not last and not trimmed:
         return frozenset()
     applied = {(order.shard, order.intent) for order in end.orders}
     applied |= {(letter.shard, letter.intent) for letter in end.dead_letters}
     return frozenset(
         entry.order_id
         for entry in end.log.entries
-        if entry.position < last and (entry.shard, entry.intent) not in applied
+        if (entry.position < last or (entry.shard, entry.intent) in trimmed)
+        and (entry.shard, entry.intent) not in applied
     )
 
 

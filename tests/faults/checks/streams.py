@@ -37,14 +37,22 @@ def each_intent_is_applied_once(_: History, end: Snapshot) -> Iterator[str]:
 
 
 def nothing_is_trimmed_that_was_not_applied(_: History, end: Snapshot) -> Iterator[str]:
-    """What has left the stream is in PostgreSQL."""
+    """What the service has let leave the stream is in PostgreSQL."""
     applied = _applied(end)
     lost: defaultdict[int, list[str]] = defaultdict(list)
+    early = set(end.log.early_trims)
     for position, shard, intent in end.log.removed:
-        if not applied[shard, intent]:
+        if not applied[shard, intent] and position not in early:
             lost[position].append(_shown((shard, intent)))
     for position, intents in lost.items():
         yield f"transaction {position} trimmed {len(intents)} unapplied: {', '.join(intents[:3])}"
+
+
+def what_was_trimmed_early_is_told(_: History, end: Snapshot) -> Iterator[str]:
+    """The service itself says that something is missing when a stream lost what nobody had read."""
+    for trim in end.trims:
+        if trim.unread and not trim.told_by:
+            yield f"{trim.unread} entries of shard {trim.shard} went, and no check told of it"
 
 
 def _applied(end: Snapshot) -> Counter[Intent]:

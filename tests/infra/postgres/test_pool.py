@@ -99,3 +99,32 @@ async def test_what_fails_inside_is_rolled_back_and_told(pool: Pool) -> None:
         await failing()
     assert await pool.fetchval("SELECT count(*) FROM notes") == 0
     assert pool.get_idle_size() == pool.get_size()
+
+
+@pytest.mark.parametrize("condition", ["disk_full", "out_of_memory", "io_error"])
+async def test_a_server_that_has_no_room_is_away(database_url: str, condition: str) -> None:
+    """Not a mistake of ours: it is asked again."""
+    async with await connect_postgres(database_url) as pool:
+        with pytest.raises(DatabaseUnavailable) as failure:
+            async with transaction(pool) as connection:
+                await connection.execute(
+                    f"DO $$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = '{condition}'; END $$"
+                )
+        assert failure.value.retry_after_seconds
+
+
+async def test_who_sleeps_in_a_transaction_does_not_keep_others_waiting(database_url: str) -> None:
+    async with (
+        await connect_postgres(database_url, silent_transaction_seconds_max=0.3) as sleepy,
+        await connect_postgres(database_url) as awake,
+    ):
+        await awake.execute("CREATE TABLE rows (n integer); INSERT INTO rows VALUES (0)")
+        with pytest.raises(DatabaseUnavailable):
+            async with transaction(sleepy) as connection:
+                await connection.execute("UPDATE rows SET n = n + 1")
+                # As much as its process being frozen: nothing more is said in this transaction.
+                async with asyncio.timeout(5):
+                    await awake.execute("UPDATE rows SET n = n + 10")
+                await connection.execute("UPDATE rows SET n = n + 100")
+        assert await awake.fetchval("SELECT n FROM rows") == 10
+        assert await sleepy.fetchval("SELECT n FROM rows") == 10
