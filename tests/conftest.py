@@ -1,4 +1,4 @@
-"""Fixtures that every room's tests share: the stores.
+"""What every room's tests share: the stores, and the seed.
 
 Nothing outlives pytest, even a killed one: the servers carry a parent death signal.
 """
@@ -14,7 +14,7 @@ import pytest_asyncio
 import structlog
 
 from flashorder.infra.embedded import DataFolder
-from tests import scratch
+from tests import scratch, seeds
 from tests.stores import TEMPLATE, BreakableStores, SharedStores
 
 _SCRATCH = pytest.StashKey[Path]()
@@ -23,6 +23,7 @@ _SCRATCH = pytest.StashKey[Path]()
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Before anybody asks for a temporary folder; workers of xdist have theirs in this one's."""
+    config.pluginmanager.register(seeds)
     if hasattr(config, "workerinput") or config.option.basetemp is not None:
         return
     folder = scratch.begin()
