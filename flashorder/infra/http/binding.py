@@ -65,7 +65,7 @@ def bind(endpoint: Endpoint, parts: Parts) -> RequestHandler:
             caller, lines = admit(headers, _peer_of(request))
             key = None
             if demands_key or (run_once is not None and IDEMPOTENCY_KEY in headers):
-                key = checked_key(headers.get(IDEMPOTENCY_KEY))
+                key = checked_key(headers.getall(IDEMPOTENCY_KEY, ()))
             if path:
                 check_path(path)
             query = decode_query(request) if decode_query is not None else None

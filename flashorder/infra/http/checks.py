@@ -69,7 +69,13 @@ def admission(endpoint: Endpoint, parts: Parts) -> Admit:
             if limits is not None and own_limit is not None:
                 lines += limits.take_attempt(headers, peer, own_limit)
             return None, lines
-        caller = authenticate(headers.get(hdrs.AUTHORIZATION))
+        try:
+            (token,) = headers.getall(hdrs.AUTHORIZATION)
+        except KeyError:
+            token = None
+        except ValueError:  # whoever looked at it before us may have looked at the other
+            raise MalformedRequest("There is more than one Authorization header.") from None
+        caller = authenticate(token)
         if not any_role and caller.role not in roles:
             raise Forbidden(refusal)
         return caller, limits.take_caller(caller, left_seconds) if limits is not None else ""

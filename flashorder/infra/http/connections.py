@@ -1,69 +1,35 @@
 """One connection, with the bounds that aiohttp leaves to others.
 
-aiohttp closes a connection that is idle, but has no deadline for a request head that trickles in,
-no cap on connections, and answers what is not HTTP in plain text. ``GuardedConnection`` adds these
-to ``web.RequestHandler`` by overriding its protocol methods (``connection_made``,
-``data_received``, ``connection_lost``) and its hooks (``handle_error``, ``finish_response``,
-``log_access``, ``close``); tests/infra/http/test_server.py drives each of them over real sockets,
-so that a change in aiohttp shows.
+aiohttp closes a connection that is idle, but has no deadline for a request head that trickles in or
+an answer that is not read, no cap on connections or on what is sent ahead, and answers what is not
+HTTP in plain text. ``GuardedConnection`` adds these to ``web.RequestHandler`` by overriding its
+protocol methods (``connection_made``, ``data_received``, ``pause_writing``, ``connection_lost``, …)
+and its hooks (``handle_error``, ``finish_response``, ``log_access``, ``close``, …);
+tests/infra/http/test_server.py and test_connections.py drive each of them over real sockets, so
+that a change in aiohttp shows.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from flashorder.infra.http.answers import Answer
+from flashorder.infra.http.connection_bounds import Connections
 from flashorder.infra.http.problems import http_exception_answer, problem_answer
 from flashorder.infra.http.rate_limits import Peer
 from flashorder.infra.telemetry.tracing import Trace, current_trace
 
 log = structlog.get_logger(__name__)
 
-
-@dataclass
-class Connections:
-    """The connections of a process and their bounds; times are those of the event loop, seconds."""
-
-    total_max: int
-    per_address_max: int
-    header_timeout_seconds: float
-    total: int = 0
-    per_address: Counter[str] = field(default_factory=Counter)
-    # Since when each is waiting for the rest of a request head, the longest waiting first.
-    reading_head: dict[GuardedConnection, float] = field(default_factory=dict)
-
-    def admit(self, address: str) -> bool:
-        """Count a new connection of ``address``, if there is room for it."""
-        if self.total >= self.total_max or self.per_address[address] >= self.per_address_max:
-            return False
-        self.total += 1
-        self.per_address[address] += 1
-        return True
-
-    def leave(self, address: str) -> None:
-        """A connection that was admitted has ended."""
-        self.total -= 1
-        self.per_address[address] -= 1
-        if not self.per_address[address]:
-            del self.per_address[address]
-
-    def close_late(self, now: float) -> int:
-        """Close every connection whose request head is overdue; how many."""
-        late = 0
-        for connection, since in list(self.reading_head.items()):
-            if now - since < self.header_timeout_seconds:
-                break
-            del self.reading_head[connection]
-            connection.head_is_late()
-            late += 1
-        return late
+# What a connection may have sent that is no whole request yet, or waits behind one in flight; one
+# segment more is read before it shows.
+UNSERVED_BYTES_MAX: Final = 64 * 1024
 
 
 class GuardedConnection(web.RequestHandler):
@@ -76,6 +42,8 @@ class GuardedConnection(web.RequestHandler):
         "_connections",
         "_heard",
         "_held",
+        "_unserved_bytes",
+        "_unserved_from",
         "closing",
         "peer",
     )
@@ -95,6 +63,8 @@ class GuardedConnection(web.RequestHandler):
         self._between_requests = False
         self._heard = False
         self._held = False
+        # Bytes that came since so many requests were parsed.
+        self._unserved_bytes = self._unserved_from = 0
         self.closing = False
         self.peer = Peer("")
 
@@ -113,19 +83,46 @@ class GuardedConnection(web.RequestHandler):
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """A first byte after a request begins the time of the next head."""
+        """Have aiohttp parse what came while its task was busy."""
         if self._address is None:
             return
         # aiohttp calls with nothing to have its parser go on.
-        if data:
-            self._head_begins()
+        ahead = bool(data) and self._has_whole_request()
+        self._heard = True
         super().data_received(data)
+        if ahead and self._unserved(len(data)) and not self._buffer_paused:
+            if not self._messages:  # one head, and no end of it
+                self.closing = True
+            self._pause_reading_for_buffer()
+
+    def _has_whole_request(self) -> bool:
+        """One is in flight or waits: what comes now is for later."""
+        request = self._current_request
+        return bool(self._messages) or (request is not None and request.content.is_eof())
+
+    def _unserved(self, count: int) -> bool:
+        """Whether ``count`` bytes that are not served now are too many, with those before."""
+        if not self._messages and self._unserved_from != self._request_count:
+            self._unserved_bytes, self._unserved_from = 0, self._request_count
+        self._unserved_bytes += count
+        return self._unserved_bytes > UNSERVED_BYTES_MAX
+
+    def _resume_reading_if_drained(self) -> None:
+        """Read on when everything is served that was sent ahead, where that was much."""
+        if not self._messages or self._unserved_bytes <= UNSERVED_BYTES_MAX:
+            super()._resume_reading_if_drained()
 
     def _head_begins(self) -> None:
         self._heard = True
         if self._between_requests:
             self._between_requests = False
             self._connections.reading_head[self] = self._clock()
+
+    def _head_grows(self, count: int) -> None:
+        """``count`` bytes more have come of a head, and nothing is in flight."""
+        self._head_begins()
+        if self._unserved(count):
+            self._refuse_and_close(431, "request_head_too_large", "The request head is too large.")
 
     def pause_reading(self) -> None:
         """More has arrived than is being read."""
@@ -145,16 +142,75 @@ class GuardedConnection(web.RequestHandler):
 
     def head_is_late(self) -> None:
         """Say so, where something was heard, and close."""
-        if self.transport is not None and self._heard:
-            self.transport.write(
-                _refusal(408, "request_timeout", "The request head took too long.").whole()
-            )
+        if self._heard:
+            self._refuse_and_close(408, "request_timeout", "The request head took too long.")
         self.force_close()
+
+    def close_if_inside_a_head(self, now: float) -> bool:
+        """Whether half a head, come before the last answer, has been lying here for too long.
+
+        Nobody has heard its first byte: it was in the same segment as a request, or came while one
+        was in flight. Only the parser knows; asked, it takes the head for ended, and goes no
+        further.
+        """
+        waiter, parser = self._waiter, self._parser
+        if not self._between_requests or waiter is None or waiter.done() or parser is None:
+            return False
+        answered_at = self._next_keepalive_close_time - self._keepalive_timeout
+        if now - answered_at < self._connections.header_timeout_seconds:
+            return False
+        try:
+            inside = parser.feed_eof() is not None
+        except HttpProcessingError:
+            inside = True
+        if inside:
+            self._heard = True  # though nobody has told
+            self.head_is_late()
+        return inside
+
+    def _refuse_and_close(self, status: int, code: str, detail: str) -> None:
+        if self.transport is not None:
+            self.transport.write(_refusal(status, code, detail).whole())
+        self.force_close()
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than is written: it has a time to catch up."""
+        super().pause_writing()
+        if self.transport is not None:
+            self._connections.not_read.setdefault(self, (self.transport, self._clock()))
+
+    def resume_writing(self) -> None:
+        """It has read."""
+        super().resume_writing()
+        if self.transport is not None and not self.transport.is_closing():
+            self._connections.not_read.pop(self, None)
+
+    def force_close(self) -> None:
+        """Close; what is still to be sent has its time as well."""
+        transport = self.transport
+        super().force_close()
+        self._sends_its_rest(transport)
+
+    async def start(self) -> None:
+        """aiohttp's task, which closes at its end."""
+        transport = self.transport
+        await super().start()
+        self._sends_its_rest(transport)
+
+    def _sends_its_rest(self, transport: asyncio.Transport | None) -> None:
+        if (
+            transport is not None
+            and self._address is not None
+            and transport.is_closing()
+            and transport.get_write_buffer_size()
+        ):
+            self._connections.not_read.setdefault(self, (transport, self._clock()))
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Make room for another."""
         if self._address is not None:
             self._connections.reading_head.pop(self, None)
+            self._connections.not_read.pop(self, None)
             self._connections.leave(self._address)
             self._address = None
             super().connection_lost(exc)

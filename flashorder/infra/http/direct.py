@@ -6,8 +6,9 @@ that waits for a request therefore looks whether what its parser has just finish
 direct call. If so, the call's ``direct`` handler runs at once, as a plain function, and whoever
 decides the call later (the batch that it flies with) settles it by a callback that writes the
 answer. The parser, the connection and its life are aiohttp's as ever, and whatever is not plain
-(another method, an escape, a query, a body on its way, a second request in the queue, a client that
-does not read, HTTP/1.0) goes to the application, which has the same calls as routes.
+(another method, an escape, a query, a body on its way, chunks, an expectation, a second request in
+the queue, a client that does not read, HTTP/1.0) goes to the application, which has the same calls
+as routes.
 
 While a direct call is in flight, the connection keeps the future that aiohttp's task sleeps on to
 itself, so that to aiohttp it is busy. That is private to ``web.RequestHandler``:
@@ -24,7 +25,7 @@ from time import perf_counter
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from aiohttp import HttpVersion11, StreamReader, web
+from aiohttp import HttpVersion11, StreamReader, hdrs, web
 from aiohttp.http import RawRequestMessage
 
 from flashorder.infra.http.answers import Answer
@@ -39,7 +40,8 @@ from flashorder.infra.http.checks import (
     failed,
     reception,
 )
-from flashorder.infra.http.connections import Connections, GuardedConnection
+from flashorder.infra.http.connection_bounds import Connections
+from flashorder.infra.http.connections import GuardedConnection
 from flashorder.infra.http.endpoint import Call, Endpoint
 from flashorder.infra.http.idempotency import checked_key
 from flashorder.infra.http.pressure import Pressure, Refusals
@@ -124,7 +126,7 @@ class DirectCalls:
 
             try:
                 caller, lines = admit(headers, peer)
-                key = checked_key(headers.get(IDEMPOTENCY_KEY)) if demands_key else None
+                key = checked_key(headers.getall(IDEMPOTENCY_KEY, ())) if demands_key else None
                 call = Call(None, path, body_at_once(headers, content), None, caller, key)
                 if begin(call, settle):
                     return
@@ -214,7 +216,10 @@ class DirectConnection(GuardedConnection):
         if self._messages:
             self._go_on(waiter)
         elif data:
-            self._head_begins()
+            self._head_grows(len(data))
+
+    def _has_whole_request(self) -> bool:
+        return self._kept_waiter is not None or super()._has_whole_request()
 
     def _go_on(self, waiter: asyncio.Future[None]) -> None:
         """Serve what waits in the queue, or wake aiohttp's task for it."""
@@ -226,6 +231,8 @@ class DirectConnection(GuardedConnection):
                 and content.is_eof()
                 and message.version == HttpVersion11
                 and not message.upgrade
+                and hdrs.EXPECT not in (headers := message.headers)
+                and hdrs.TRANSFER_ENCODING not in headers
             ):
                 self._messages.clear()
                 assert self._parser is not None, "the connection is open"
@@ -246,6 +253,10 @@ class DirectConnection(GuardedConnection):
                     return
                 call.serve(message, content, path, self.peer, self._reply)
                 return
+        self._wake(waiter)
+
+    def _wake(self, waiter: asyncio.Future[None]) -> None:
+        """Have aiohttp's task serve what waits, with the deadline of a head until it does."""
         self._head_begins()
         waiter.set_result(None)
 
@@ -280,7 +291,10 @@ class DirectConnection(GuardedConnection):
         if self._keepalive_handle is None:
             self._keepalive_handle = self._loop.call_at(ends, self._process_keepalive)
         if self._messages:
-            self._go_on(waiter)
+            if self._buffer_paused:  # aiohttp's task knows when to read on
+                self._wake(waiter)
+            else:
+                self._go_on(waiter)
 
     def force_close(self) -> None:
         """Close, and let aiohttp's task end."""

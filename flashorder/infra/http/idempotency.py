@@ -17,7 +17,7 @@ import asyncio
 import hashlib
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -53,8 +53,16 @@ def _is_asked_back(answer: Answer) -> bool:
     return answer.status >= 400 and "Retry-After:" in answer.lines
 
 
-def checked_key(value: str | None) -> str:
-    """The Idempotency-Key header; ``idempotency_key_missing`` or ``idempotency_key_invalid``."""
+def checked_key(lines: Sequence[str]) -> str:
+    """The key in all Idempotency-Key ``lines``, which must be one.
+
+    Raises ``MalformedRequest``: ``idempotency_key_missing`` or ``idempotency_key_invalid``.
+    """
+    if len(lines) > 1:
+        raise MalformedRequest(
+            "There is more than one Idempotency-Key header.", code="idempotency_key_invalid"
+        )
+    value = lines[0] if lines else None
     if not value:
         raise MalformedRequest(
             "This call needs an Idempotency-Key header.", code="idempotency_key_missing"

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from aiohttp import web
 
 from flashorder.infra.http.accepting import Accepting
-from flashorder.infra.http.connections import Connections, GuardedConnection
+from flashorder.infra.http.connection_bounds import Connections
+from flashorder.infra.http.connections import GuardedConnection
 from flashorder.infra.http.direct import DIRECT, DirectCalls, DirectConnection
 from flashorder.infra.http.draining import Draining
+from flashorder.infra.http.framing import refuse_ambiguous
 from flashorder.infra.http.listening import LISTEN_BACKLOG, Listening, port_failure
 from flashorder.infra.http.pressure import Pressure, Refusals
 from flashorder.infra.open_files import connections_possible
@@ -52,6 +54,7 @@ async def serve(
         total_max=_connections_max(max(1, settings.connections_max // share_of_connections)),
         per_address_max=max(1, settings.connections_per_address_max // share_of_connections),
         header_timeout_seconds=settings.header_timeout_seconds,
+        write_timeout_seconds=settings.write_timeout_seconds,
     )
     runner = web.AppRunner(
         app,
@@ -64,6 +67,7 @@ async def serve(
         server = runner.server
         assert server is not None, "set up a line above"
         _mark_complete_heads(server)
+        refuse_ambiguous(server)
         direct_calls = app[DIRECT] if DIRECT in app else DirectCalls()
         pressure = Pressure(
             # A batch that flies, and the next that gathers.
@@ -92,7 +96,7 @@ async def serve(
         listener = await _listen(
             accepting.connection, settings.host, settings.port if port is None else port, shared
         )
-        sweeper = asyncio.create_task(_sweep(connections), name="overdue request heads")
+        sweeper = asyncio.create_task(_sweep(connections, server), name="overdue connections")
         try:
             accepting.listener = listener
             host, bound_port = listener.sockets[0].getsockname()[:2]
@@ -136,6 +140,10 @@ def _mark_complete_heads(server: web.Server) -> None:
 
     def make(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
         protocol.head_is_complete()
+        if message.upgrade:
+            # Nobody is upgraded here, and aiohttp's parser drops what follows in the same segment
+            # where it does not know the protocol (h2c): nothing behind this request is served.
+            protocol.closing = True
         return make_request(message, payload, protocol, writer, task)
 
     server.request_factory = make
@@ -158,11 +166,20 @@ async def _listen(
         raise port_failure(host, port, error) from None
 
 
-async def _sweep(connections: Connections) -> None:
-    """Close overdue connections; late by at most a tenth of the deadline."""
+async def _sweep(connections: Connections, server: web.Server) -> None:
+    """Close overdue connections; late by at most a tenth of the shorter deadline."""
     loop = asyncio.get_running_loop()
+    deadlines = connections.header_timeout_seconds, connections.write_timeout_seconds
     while True:
-        await asyncio.sleep(connections.header_timeout_seconds / 10)
-        late = connections.close_late(loop.time())
+        await asyncio.sleep(min(deadlines) / 10)
+        now = loop.time()
+        late = connections.close_late(now)
+        late += sum(
+            each.close_if_inside_a_head(now)
+            for each in cast("list[GuardedConnection]", server.connections)
+        )
         if late:
             log.info("request_heads_overdue", connections=late)
+        unread = connections.abort_not_read(now)
+        if unread:
+            log.info("answers_not_read", connections=unread)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -77,8 +78,9 @@ async def served(
     checks: Mapping[str, Check] | None = None,
     metrics: Metrics | None = None,
     authenticator: Authenticator | None = None,
+    shared: socket.socket | None = None,
 ) -> AsyncIterator[Served]:
-    """Serve ``endpoints`` as a web role does."""
+    """Serve ``endpoints`` as a web role does, on ``shared`` if there is one."""
     settings = settings or make_settings()
     authenticator = authenticator or Authenticator.of(settings)
     app = build_application(
@@ -91,7 +93,9 @@ async def served(
     )
     stopping = asyncio.Event()
     ready: asyncio.Future[Listening] = asyncio.get_running_loop().create_future()
-    server = asyncio.create_task(serve(app, settings, stopping, on_ready=ready.set_result))
+    server = asyncio.create_task(
+        serve(app, settings, stopping, shared=shared, on_ready=ready.set_result)
+    )
     try:
         await asyncio.wait({server, ready}, return_when=asyncio.FIRST_COMPLETED)
         listening = ready.result() if ready.done() else server.result()
