@@ -90,7 +90,9 @@ class Settings(BaseSettings):
     buyer_requests_burst: Positive = 40
     address_requests_per_second: Seconds = 2_000.0
     address_requests_burst: Positive = 10_000
-    login_attempts_per_minute: Positive = 60
+    # At one account: so many at once, and so many an hour for whoever goes on guessing.
+    login_attempts_burst: Positive = 10
+    login_attempts_per_hour: Positive = 100
     login_attempts_per_address_per_minute: Positive = 600
     password_hashes_at_once: Positive = 2
     # How many proxies of ours stand in front, each appending to X-Forwarded-For.

@@ -20,7 +20,10 @@ class Contract:
         self._headers = document["components"]["headers"]
         self._paths = [
             (re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template))), template, methods)
-            for template, methods in document["paths"].items()
+            # A template without parameters is the nearer one.
+            for template, methods in sorted(
+                document["paths"].items(), key=lambda each: "{" in each[0]
+            )
         ]
         self.seen: set[tuple[str, str, int]] = set()
 
@@ -57,8 +60,7 @@ class Contract:
         assert not missing, f"{where}: {missing} are missing"
 
     def _operation(self, method: str, path: str) -> tuple[str, dict[str, Any] | None]:
-        # A template without parameters is the nearer one.
-        for pattern, template, methods in sorted(self._paths, key=lambda each: "{" in each[1]):
+        for pattern, template, methods in self._paths:
             if pattern.fullmatch(path) and method.lower() in methods:
                 return template, methods[method.lower()]
         return "", None

@@ -232,7 +232,7 @@ def _address_endpoints(routes: AccountRoutes) -> list[Endpoint]:
         Endpoint(
             "GET", path, routes.list_addresses, "My addresses", TAG,
             roles=ANY_ROLE, query=PageQuery, replies={200: AddressPage},
-            problems={422: ("invalid_cursor",), **away},
+            problems=away,
         ),
         Endpoint(
             "POST", path, routes.add_address, "Add an address", TAG,

@@ -50,8 +50,9 @@ class AccountService:
         self._passwords = Passwords(at_once=settings.password_hashes_at_once)
         self._access_seconds = settings.access_token_seconds
         self._refresh_seconds = settings.refresh_token_seconds
-        per_account = settings.login_attempts_per_minute
-        self._attempts = RateLimit("account", per_account / 60, per_account)
+        self._attempts = RateLimit(
+            "account", settings.login_attempts_per_hour / 3600, settings.login_attempts_burst
+        )
 
     def close(self) -> None:
         """End the threads."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from flashorder.infra.http.endpoint import Call, Endpoint, MoneyBody, Reply, Role
+from flashorder.infra.http.endpoint import Call, Endpoint, MoneyBody, PriceBody, Reply, Role
 from flashorder.infra.http.pagination import PageQuery, page_reply, read_cursor
 from flashorder.infra.http.preconditions import etag, expected_version
 from flashorder.infra.postgres.pool import Pool
@@ -36,7 +36,7 @@ class ProductBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     sku: Sku
     name: Name
-    unit_price: MoneyBody
+    unit_price: PriceBody
     stock_policy: StockPolicy = StockPolicy.REFUSE
     weight_grams: Weight | None = None
 
@@ -45,7 +45,7 @@ class ProductState(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Everything of a product that can be changed; what is left out becomes its default."""
 
     name: Name
-    unit_price: MoneyBody
+    unit_price: PriceBody
     stock_policy: StockPolicy = StockPolicy.REFUSE
     weight_grams: Weight | None = None
     active: bool = True
@@ -55,7 +55,7 @@ class ProductChange(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What of a product changes; what is left out stays."""
 
     name: Name | msgspec.UnsetType = msgspec.UNSET
-    unit_price: MoneyBody | msgspec.UnsetType = msgspec.UNSET
+    unit_price: PriceBody | msgspec.UnsetType = msgspec.UNSET
     stock_policy: StockPolicy | msgspec.UnsetType = msgspec.UNSET
     weight_grams: Weight | msgspec.UnsetType | None = msgspec.UNSET
     active: bool | msgspec.UnsetType = msgspec.UNSET

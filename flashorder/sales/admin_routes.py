@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from flashorder.infra.http.endpoint import Call, Endpoint, MoneyBody, Reply, Role
+from flashorder.infra.http.endpoint import Call, Endpoint, PriceBody, Reply, Role
 from flashorder.infra.http.pagination import PageQuery, page_reply, read_cursor
 from flashorder.kernel.errors import FieldError, InvalidInput
 from flashorder.kernel.money import Money
@@ -39,7 +39,7 @@ class ItemBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     sku: Sku
     quantity: Units
-    unit_price: MoneyBody
+    unit_price: PriceBody
     per_buyer_limit: Units
 
 

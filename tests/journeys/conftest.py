@@ -18,7 +18,7 @@ async def system(redis_url: str, database_url: str, tmp_path: Path) -> AsyncIter
         database_url,
         tmp_path,
         completion_delay_seconds=0,
-        login_attempts_per_minute=1000,
+        login_attempts_burst=1000,
         buyer_requests_per_second=1000,
         buyer_requests_burst=1000,
     ) as system:

@@ -183,25 +183,38 @@ async def running_system(
         carrier_simulator_url=f"http://127.0.0.1:{carrier_port}",
         **changes,
     )
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(_served(build_payment_simulator(settings), payment_port))
-        await stack.enter_async_context(_served(build_carrier_simulator(settings), carrier_port))
-        app = await stack.enter_async_context(build_web(settings))
-        consumer = await stack.enter_async_context(build_consumer(settings))
-        worker = await stack.enter_async_context(build_worker(settings))
-        for run in (lambda stopping: serve(app, settings, stopping), consumer.run, worker.run):
-            await stack.enter_async_context(_task(run))
-        http = await stack.enter_async_context(
-            aiohttp.ClientSession(f"http://127.0.0.1:{web_port}")
-        )
-        await _ready(http)
+    async with (
+        running_roles(settings, payment_port, carrier_port),
+        aiohttp.ClientSession(f"http://127.0.0.1:{web_port}") as http,
+    ):
         async with http.get("/openapi.json") as response:
             contract = Contract(await response.json())
         yield System(settings, http, *await sign_in(settings, SKU), contract)
 
 
 @asynccontextmanager
-async def _served(app: web.Application, port: int) -> AsyncIterator[None]:
+async def running_roles(
+    settings: Settings, payment_port: int, carrier_port: int
+) -> AsyncIterator[web.Application]:
+    """Both simulators on their ports and every role; the web role's application, once it is ready.
+
+    Where the roles look for the simulators is what ``settings`` say.
+    """
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(served(build_payment_simulator(settings), payment_port))
+        await stack.enter_async_context(served(build_carrier_simulator(settings), carrier_port))
+        app = await stack.enter_async_context(build_web(settings))
+        consumer = await stack.enter_async_context(build_consumer(settings))
+        worker = await stack.enter_async_context(build_worker(settings))
+        for run in (lambda stopping: serve(app, settings, stopping), consumer.run, worker.run):
+            await stack.enter_async_context(_task(run))
+        await _ready(f"http://127.0.0.1:{settings.port}/readyz")
+        yield app
+
+
+@asynccontextmanager
+async def served(app: web.Application, port: int) -> AsyncIterator[None]:
+    """Listen for ``app`` on a port of this machine."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
@@ -224,11 +237,11 @@ async def _task(
         await owner
 
 
-async def _ready(http: aiohttp.ClientSession) -> None:
-    async with asyncio.timeout(20):
+async def _ready(url: str) -> None:
+    async with asyncio.timeout(20), aiohttp.ClientSession() as http:
         while True:
             try:
-                async with http.get("/readyz") as response:
+                async with http.get(url) as response:
                     if response.status == 200:
                         return
             except aiohttp.ClientConnectionError:

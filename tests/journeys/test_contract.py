@@ -86,7 +86,7 @@ async def test_answers_of_those_who_ask_too_often(
 ) -> None:
     async with running_system(
         redis_url, database_url, tmp_path, buyer_requests_burst=1, buyer_requests_per_second=0.1,
-        login_attempts_per_minute=1, login_attempts_per_address_per_minute=6,
+        login_attempts_burst=1, login_attempts_per_address_per_minute=6,
     ) as system:  # fmt: skip
         assert (await own(system, "GET", "/v1/me")).status == 200
         held = await own(system, "GET", "/v1/me")

@@ -175,11 +175,11 @@ async def test_a_bad_sale_is_a_typed_refusal(web: Served) -> None:
         ({"items": [{**item, "sku": "{s0}"}]}, "/items/0/sku"),
         (
             {"items": [{**item, "unit_price": {"amount": 10**18, "currency": "GBP"}}]},
-            "/items/0/unit_price",
+            "/items/0/unit_price/amount",
         ),
         (
             {"items": [{**item, "unit_price": {"amount": 1, "currency": "£"}}]},
-            "/items/0/unit_price",
+            "/items/0/unit_price/currency",
         ),
     ]
     for changes, pointer in bad:

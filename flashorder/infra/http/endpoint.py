@@ -10,13 +10,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
 from aiohttp import web
 
 from flashorder.kernel.errors import NotFound
 from flashorder.kernel.identifiers import parse_id
+from flashorder.kernel.money import AMOUNT_MAX
 from flashorder.kernel.roles import Role
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ __all__ = [
     "Endpoint",
     "MoneyBody",
     "Page",
+    "PriceBody",
     "Reply",
     "Role",
 ]
@@ -175,6 +177,13 @@ class MoneyBody(msgspec.Struct, forbid_unknown_fields=True):
 
     amount: int
     currency: str
+
+
+class PriceBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Money that comes in as a price: minor units and ISO 4217 code."""
+
+    amount: Annotated[int, msgspec.Meta(ge=0, le=AMOUNT_MAX)]
+    currency: Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
 
 
 class Page(msgspec.Struct):

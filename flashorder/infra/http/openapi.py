@@ -128,6 +128,8 @@ def _reading_problems(endpoint: Endpoint) -> dict[int, tuple[str, ...]]:
         codes[415] = ("unsupported_media_type",)
     if (endpoint.reads_body and not endpoint.raw_body) or endpoint.query is not None:
         codes[422] = ("invalid_input",)
+    if _is_paged(endpoint):
+        codes[422] += ("invalid_cursor",)
     if endpoint.demands_key:
         codes[400] += ("idempotency_key_missing",)
     if endpoint.demands_key or endpoint.replays:
@@ -139,12 +141,16 @@ def _reading_problems(endpoint: Endpoint) -> dict[int, tuple[str, ...]]:
     return codes
 
 
+def _is_paged(endpoint: Endpoint) -> bool:
+    return endpoint.query is not None and "cursor" in endpoint.query.__struct_fields__
+
+
 def reply_headers(endpoint: Endpoint, status: int) -> list[str]:
     """What a success may say in its head, beside what every answer says."""
     names = list(endpoint.headers)
     if status == 202:
         names.append("Retry-After")
-    if endpoint.query is not None and "cursor" in endpoint.query.__struct_fields__:
+    if _is_paged(endpoint):
         names.append("Link")
     if endpoint.demands_key or endpoint.replays:
         names.append("Idempotency-Replayed")
@@ -179,6 +185,7 @@ def _operation(endpoint: Endpoint, schemas: dict[Any, Any]) -> dict[str, Any]:
             "content": {endpoint.content_type: {"schema": schema}},
         }
     operation["security"] = [{"bearer": []}] if endpoint.roles else []
+    operation["x-roles"] = sorted(endpoint.roles)
     return operation
 
 
@@ -231,7 +238,7 @@ def _parameters(endpoint: Endpoint, schemas: dict[Any, Any]) -> list[dict[str, A
                 "in": "header",
                 "required": False,
                 "description": "The ETag of what was read: nothing is changed if it has moved on.",
-                "schema": {"type": "string"},
+                "schema": {"type": "string", "pattern": r'^("[0-9]{1,9}"|\*)$'},
             }
         )
     if endpoint.demands_key or endpoint.replays:

@@ -9,11 +9,10 @@ from typing import Annotated
 import msgspec
 
 from flashorder.infra.http.endpoint import Call, Endpoint, Reply, Role
+from flashorder.infra.http.pagination import PageQuery, page_reply, read_cursor
 from flashorder.inventory.reconciliation.model import Correction, ItemResult, Reconciliation
 from flashorder.inventory.reconciliation.service import ReconciliationService
 from flashorder.kernel.clock import rfc3339
-from flashorder.kernel.errors import InvalidInput
-from flashorder.kernel.identifiers import parse_id
 
 _TAG = "reconciliations"
 _ROLES = frozenset({Role.OPERATOR})
@@ -24,13 +23,6 @@ class ReconciliationRequest(msgspec.Struct, forbid_unknown_fields=True):
 
     sale_id: uuid.UUID | None = None
     cause: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] = "operator"
-
-
-class ReconciliationQuery(msgspec.Struct, forbid_unknown_fields=True):
-    """Paging."""
-
-    limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
-    cursor: str | None = None
 
 
 class ItemBody(msgspec.Struct):
@@ -105,17 +97,14 @@ def endpoints(service: ReconciliationService) -> list[Endpoint]:
         return Reply(200, reconciliation_body(*found))
 
     async def page(call: Call) -> Reply:
-        query: ReconciliationQuery = call.query
-        below = parse_id(query.cursor) if query.cursor else None
-        if query.cursor and below is None:
-            raise InvalidInput("the cursor is not one of ours", code="invalid_cursor")
-        rows = await service.page(below, query.limit)
-        following = str(rows[-1]["reconciliation_id"]) if len(rows) == query.limit else None
-        headers = {}
-        if following:
-            where = f"/v1/admin/reconciliations?limit={query.limit}&cursor={following}"
-            headers["Link"] = f'<{where}>; rel="next"'
-        return Reply(200, ReconciliationPage([_head(**row) for row in rows], following), headers)
+        below = read_cursor(call.query.cursor, (uuid.UUID,))
+        rows = await service.page(below[0] if below else None, call.query.limit + 1)
+        return page_reply(
+            call,
+            rows,
+            key=lambda row: (row["reconciliation_id"],),
+            show=lambda row: _head(**row),
+        )
 
     one = "/v1/admin/reconciliations/{reconciliation_id}"
     return [
@@ -138,7 +127,7 @@ def endpoints(service: ReconciliationService) -> list[Endpoint]:
             "List reconciliations, newest first",
             _TAG,
             _ROLES,
-            query=ReconciliationQuery,
+            query=PageQuery,
             replies={200: ReconciliationPage},
         ),
         Endpoint(

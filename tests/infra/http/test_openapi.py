@@ -86,6 +86,7 @@ def test_an_operation_says_everything_that_the_record_says() -> None:
     order = document["paths"]["/v1/orders"]["post"]
     assert order["security"] == [{"bearer": []}]
     assert "`shopper`" in order["description"]
+    assert order["x-roles"] == ["shopper"]
     assert [each["name"] for each in order["parameters"]] == ["Idempotency-Key"]
     assert order["requestBody"]["required"] is True
     codes = {
@@ -98,9 +99,10 @@ def test_an_operation_says_everything_that_the_record_says() -> None:
     assert {"401", "403", "408", "413", "415", "422", "425", "429", "500"} <= set(codes)
     search = document["paths"]["/v1/orders"]["get"]
     assert {each["name"] for each in search["parameters"]} == {"limit", "cursor", "status"}
+    assert "invalid_cursor" in search["responses"]["422"]["x-problem-codes"]
     assert "requestBody" not in search
     hook = document["paths"]["/v1/hooks/{provider}"]["post"]
-    assert hook["security"] == []
+    assert (hook["security"], hook["x-roles"]) == ([], [])
     assert hook["requestBody"]["content"] == {"application/json": {"schema": {}}}
     assert set(document["components"]["schemas"]) == {
         "FieldError", "Line", "MoneyBody", "Order", "Problem",
