@@ -234,6 +234,8 @@ class PaymentService:
         if payment.status is not PaymentStatus.AUTHORIZED or payment.reference is None:
             raise InvalidState(f"a payment that is {payment.status} cannot be captured")
         report = await self._provider_of(payment).capture(payment.reference, payment_id)
+        if report is None:
+            raise InvalidState("the provider has no such payment")
         payment = await self.upkeep.record(payment, report)
         if payment.status is not PaymentStatus.CAPTURED:
             raise InvalidState(f"the payment is {payment.status}")

@@ -87,20 +87,25 @@ class Upkeep:
         if not payment.is_open or payment.reference is None:
             return payment
         provider = self._providers[payment.provider]
-        return await self.record(
+        return await self._heard(
             payment, await provider.void(payment.reference, payment.payment_id)
         )
 
     async def ask_provider(self, payment: Payment) -> Payment:
-        """Query the provider and apply its answer as if it had come by webhook.
-
-        A provider may lose sight of a payment for a moment, so it has to say twice that it has no
-        such payment, at two turns, before the payment expires.
-        """
+        """Query the provider and apply its answer as if it had come by webhook."""
         if payment.reference is None:
             return await self.create_at_provider(payment)
         report = await self._providers[payment.provider].query(payment.reference)
+        return await self._heard(payment, report)
+
+    async def _heard(self, payment: Payment, report: PaymentReport | None) -> Payment:
+        """Apply what the provider says of a payment; None: it has no such payment.
+
+        A provider may lose sight of a payment for a moment, so it has to say so twice, at two
+        turns, before the payment expires.
+        """
         if report is None:
+            assert payment.reference is not None, "a provider is asked about what it has named"
             async with transaction(self._pool) as connection:
                 missed = await store.note_missed(connection, payment.payment_id)
             log.error("payment_unknown_to_provider", payment_id=str(payment.payment_id))

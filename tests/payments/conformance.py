@@ -143,7 +143,10 @@ class ProviderConformance:
         assert report.status is PaymentStatus.CAPTURED
 
     async def test_what_does_not_exist_is_none(self, harness: ProviderHarness) -> None:
-        assert await harness.provider.query(f"pay_{uuid.uuid4().hex}") is None
+        unknown, payment_id = f"pay_{uuid.uuid4().hex}", uuid.uuid4()
+        assert await harness.provider.query(unknown) is None
+        assert await harness.provider.void(unknown, payment_id) is None
+        assert await harness.provider.capture(unknown, payment_id) is None
 
     async def test_refunds(self, harness: ProviderHarness) -> None:
         payment = await self.captured(harness)

@@ -144,10 +144,13 @@ async def test_a_slow_provider_is_asked_again(house: House, simulator: Simulator
     assert found.status is PaymentStatus.REQUIRES_ACTION
 
 
+@pytest.mark.parametrize("order", ["pending_payment", "cancelled"])
 async def test_a_payment_that_the_provider_has_lost_expires(
-    house: House, simulator: Simulator
+    house: House, simulator: Simulator, order: str
 ) -> None:
+    """Whether it is asked about or, since nobody wants it, given up."""
     payment = await interrupted(house)
+    await house.set_order(payment.order_id, order)
     await house.pool.execute(
         "UPDATE payments SET status = 'requires_action', provider_reference = $1",
         f"pay_{uuid.uuid4().hex}",

@@ -100,12 +100,18 @@ class PaymentProvider(Protocol):
         """Begin the payment, once a ``payment_id``; a repeat reports the present state."""
         ...
 
-    async def capture(self, reference: str, payment_id: uuid.UUID) -> PaymentReport:
-        """Take the money of an authorised payment; reports the state that holds afterwards."""
+    async def capture(self, reference: str, payment_id: uuid.UUID) -> PaymentReport | None:
+        """Take the money of an authorised payment; reports the state that holds afterwards.
+
+        None if the provider has no such payment.
+        """
         ...
 
-    async def void(self, reference: str, payment_id: uuid.UUID) -> PaymentReport:
-        """Give the payment up. If it was captured before, that is what the report says."""
+    async def void(self, reference: str, payment_id: uuid.UUID) -> PaymentReport | None:
+        """Give the payment up. If it was captured before, that is what the report says.
+
+        None if the provider has no such payment.
+        """
         ...
 
     async def query(self, reference: str) -> PaymentReport | None:

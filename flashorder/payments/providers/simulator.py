@@ -108,11 +108,11 @@ class SimulatorProvider:
             )
         return _payment_report(_decoded(answer, _PaymentBody))
 
-    async def capture(self, reference: str, payment_id: uuid.UUID) -> PaymentReport:
+    async def capture(self, reference: str, payment_id: uuid.UUID) -> PaymentReport | None:
         """POST /v1/payments/{id}/capture; a refusal (409) still brings the present state."""
         return await self._act(reference, "capture", payment_id)
 
-    async def void(self, reference: str, payment_id: uuid.UUID) -> PaymentReport:
+    async def void(self, reference: str, payment_id: uuid.UUID) -> PaymentReport | None:
         """POST /v1/payments/{id}/void; a refusal (409) still brings the present state."""
         return await self._act(reference, "void", payment_id)
 
@@ -157,15 +157,12 @@ class SimulatorProvider:
         except msgspec.DecodeError as error:
             raise MalformedRequest(f"the event cannot be read: {error}") from None
 
-    async def _act(self, reference: str, verb: str, payment_id: uuid.UUID) -> PaymentReport:
+    async def _act(self, reference: str, verb: str, payment_id: uuid.UUID) -> PaymentReport | None:
         path = f"/v1/payments/{reference}/{verb}"
         status, answer = await self._call("POST", path, key=f"{verb}:{payment_id}", body={})
         if status < 400:
             return _payment_report(_decoded(answer, _PaymentBody))
-        present = await self.query(reference)
-        if present is None:
-            raise _away("the simulator does not know this payment")
-        return present
+        return await self.query(reference)
 
     async def _call(
         self, method: str, path: str, *, key: str | None = None, body: Any = None

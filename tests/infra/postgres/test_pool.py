@@ -114,17 +114,20 @@ async def test_a_server_that_has_no_room_is_away(database_url: str, condition: s
 
 
 async def test_who_sleeps_in_a_transaction_does_not_keep_others_waiting(database_url: str) -> None:
+    async def sleep_in_it() -> None:
+        async with transaction(sleepy) as connection:
+            await connection.execute("UPDATE rows SET n = n + 1")
+            # As much as its process being frozen: nothing more is said in this transaction.
+            async with asyncio.timeout(5):
+                await awake.execute("UPDATE rows SET n = n + 10")
+            await connection.execute("UPDATE rows SET n = n + 100")
+
     async with (
         await connect_postgres(database_url, silent_transaction_seconds_max=0.3) as sleepy,
         await connect_postgres(database_url) as awake,
     ):
         await awake.execute("CREATE TABLE rows (n integer); INSERT INTO rows VALUES (0)")
         with pytest.raises(DatabaseUnavailable):
-            async with transaction(sleepy) as connection:
-                await connection.execute("UPDATE rows SET n = n + 1")
-                # As much as its process being frozen: nothing more is said in this transaction.
-                async with asyncio.timeout(5):
-                    await awake.execute("UPDATE rows SET n = n + 10")
-                await connection.execute("UPDATE rows SET n = n + 100")
+            await sleep_in_it()
         assert await awake.fetchval("SELECT n FROM rows") == 10
         assert await sleepy.fetchval("SELECT n FROM rows") == 10
