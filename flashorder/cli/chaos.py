@@ -44,6 +44,9 @@ def chaos(
     longest_fault_seconds: Annotated[
         float, typer.Option(min=0.2, max=30.0, help="The longest that a fault may last.")
     ] = 30.0,
+    payment_window_seconds: Annotated[
+        int, typer.Option(min=2, max=600, help="How long a buyer has to pay.")
+    ] = 8,
     shards: Annotated[int, typer.Option(min=1, max=16, help="Shards of the front.")] = 1,
     store_losses: Annotated[
         int,
@@ -127,6 +130,7 @@ def chaos(
         journeys=journeys,
         seconds=seconds,
         longest_seconds=longest_fault_seconds,
+        window_seconds=payment_window_seconds,
         shape=Shape(
             shards=shards,
             points=bool(crash_points),

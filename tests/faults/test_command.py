@@ -12,6 +12,7 @@ from flashorder.cli import build
 from flashorder.kernel.errors import Misconfigured
 from tests.faults.checks import CHECKS
 from tests.faults.history import read_history
+from tests.faults.ledger import read
 
 
 def test_a_folder_that_is_there_is_not_written_into(tmp_path: Path) -> None:
@@ -22,12 +23,14 @@ def test_a_folder_that_is_there_is_not_written_into(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(240)
 def test_a_small_run_is_told_and_kept(tmp_path: Path) -> None:
-    kept = tmp_path / "run"
+    kept, ledger = tmp_path / "run", tmp_path / "ledger.jsonl"
     answer = CliRunner().invoke(
         build(),
         [
-            *("chaos", "--seed", "11", "--faults", "4", "--purchases", "60", "--seconds", "4"),
-            *("--longest-fault-seconds", "1", "--keep", str(kept), "--json"),
+            *("chaos", "--seed", "11", "--faults", "4", "--seconds", "4"),
+            *("--purchases", "80", "--journeys", "50"),
+            *("--longest-fault-seconds", "1", "--payment-window-seconds", "3"),
+            *("--keep", str(kept), "--ledger", str(ledger), "--json"),
         ],
     )
     report = json.loads(answer.stdout)
@@ -38,5 +41,7 @@ def test_a_small_run_is_told_and_kept(tmp_path: Path) -> None:
     assert len(report["faults"]["plan"]) == 4
     assert "seed 11" in answer.stderr
     history = read_history(kept / "history.jsonl")
-    assert len(history.purchases()) == report["purchases"] >= 60
+    assert len(history.purchases()) == report["purchases"] >= 80
     assert (kept / "snapshot.json").stat().st_size > 0
+    (entry,) = read(ledger)
+    assert (entry.seed, entry.purchases, entry.violations) == (11, report["purchases"], {})

@@ -13,9 +13,9 @@ async def test_a_sale_ends_right_although_its_consumer_is_killed() -> None:
         Scenario(
             units=50,
             shoppers=120,
-            payment_window_seconds=5,
+            payment_window_seconds=4,
             open_after_seconds=1.5,
-            patience_seconds=8.0,
+            patience_seconds=5.0,
             lasts_seconds=60.0,
             poll_seconds=0.5,
             kill="consumer",

@@ -16,7 +16,7 @@ async def test_a_small_spike_ends_with_a_report(tmp_path: Path) -> None:
     async with a_deployment() as deployment:
         out = await deployment.run(
             *("loadtest", "--users", "25", "--units", "20", "--shape", "spike"),
-            *("--duration", "12s", "--report", str(tmp_path), "--settle-seconds", "20", "--json"),
+            *("--duration", "6s", "--report", str(tmp_path), "--settle-seconds", "20", "--json"),
         )
     told = json.loads(out)
     assert told["verify"]["holds"], told

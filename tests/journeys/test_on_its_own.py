@@ -33,7 +33,7 @@ def watch(url: str, token: str) -> bytes:
 
 
 def test_a_paid_order_walks_to_its_end_on_its_own(tmp_path: Path) -> None:
-    up = Up(tmp_path)
+    up = Up(tmp_path, FLASHORDER_AUTOPILOT_PAUSE_SECONDS="0.2")
     try:
         state = up.ready()
         url = state["url"]

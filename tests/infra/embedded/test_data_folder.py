@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,7 @@ def test_a_large_log_makes_room_at_the_next_start(folder: DataFolder) -> None:
 def test_a_long_path_gets_a_short_socket_folder(tmp_path: Path) -> None:
     deep = DataFolder(tmp_path / ("d" * 60) / ("e" * 60))
     short = deep.socket_folder(deep.store_folder, "valkey.sock")
-    assert len(str(short / "valkey.sock")) < 60
+    assert len(str(short / "valkey.sock")) < len(tempfile.gettempdir()) + 56
     assert mode(short) == 0o700
     assert deep.socket_folder(deep.store_folder, "valkey.sock") == short
     deep.close()

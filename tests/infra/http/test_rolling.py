@@ -11,7 +11,8 @@ import pytest
 
 from tests.infra.http.worker_group import COUNT, Load, group, under
 
-ROUNDS = 3
+ROUNDS = COUNT
+"""Each worker is told to stop once."""
 ANSWERS_BETWEEN = 300
 
 
