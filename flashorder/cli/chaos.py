@@ -78,7 +78,7 @@ def chaos(
         str,
         typer.Option(
             help="Also strike each I/O of the service before, after and with its reply lost, one "
-            "after the other: ALL, or a part like 1/4.",
+            "after the other: ALL, a part like 1/4, or @FILE with a point a line.",
         ),
     ] = "",
     keep: Annotated[
@@ -141,6 +141,7 @@ def chaos(
         losses=store_losses,
         trims=early_trims,
         walk=_part(crash_points),
+        points=_named(crash_points),
     )
     with tempfile.TemporaryDirectory(prefix="flashorder-chaos-") as temporary:
         folder = Path(temporary)
@@ -177,10 +178,23 @@ def _part(text: str) -> tuple[int, int] | None:
     """Which part, from 0, of how many."""
     if not text:
         return None
+    if text.startswith("@"):
+        return 0, 1
     part, _, parts = ("1/1" if text.upper() == "ALL" else text).partition("/")
     if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
-        raise typer.BadParameter("ALL, or a part like 1/4", param_hint="--crash-points")
+        raise typer.BadParameter("ALL, a part like 1/4, or @FILE", param_hint="--crash-points")
     return int(part) - 1, int(parts)
+
+
+def _named(text: str) -> list[str]:
+    """The points in a file."""
+    if not text.startswith("@"):
+        return []
+    try:
+        lines = Path(text[1:]).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise typer.BadParameter(str(error), param_hint="--crash-points") from None
+    return [line for line in lines if line.strip()]
 
 
 def _make(folder: Path) -> None:

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from flashorder.infra.redis import keys
 from flashorder.inventory.reconciliation.stream import GROUP
-from tests.faults.history import HistoryFile
+from tests.faults.history import FAULT, FAULT_ENDS, HistoryFile
 from tests.faults.links import FAIR
 from tests.faults.schedule import OF_LINKS, OF_THE_STORE, Fault, Kind
 from tests.faults.system import DATABASE, System
@@ -42,6 +42,7 @@ class Breaker:
         self._history = history
         self._session = session
         self._frozen: set[int] = set()
+        self._restarts = 0
         self.done: list[Fault] = []
         self.missed: list[Fault] = []
 
@@ -69,8 +70,16 @@ class Breaker:
             await self._manners(simulator, {}, patient=True)
         self._history.happens("healed")
 
+    def restart(self, role: str) -> None:
+        """SIGTERM to each process of a role in turn; those who keep it start another."""
+        targets = [each for each in self._system.targets if each.partition(".")[0] == role]
+        target = targets[self._restarts % len(targets)]
+        self._restarts += 1
+        for pid in self._system.pids(target)[:1]:
+            _signal(pid, signal.SIGTERM)
+
     async def _do(self, fault: Fault) -> None:
-        self._history.happens(f"fault {fault}")
+        self._history.happens(f"{FAULT} {fault}")
         if fault.kind in OF_LINKS:
             await self._bad_weather(fault)
         elif fault.kind in OF_THE_STORE:
@@ -87,7 +96,7 @@ class Breaker:
             (self.done if await waking.run() else self.missed).append(fault)
         else:
             await self._hit(fault)
-        self._history.happens(f"end of fault {fault.number}")
+        self._history.happens(f"{FAULT_ENDS}{fault.number}")
 
     async def _hit(self, fault: Fault) -> None:
         pids = await self._pids_when_up(fault.target)

@@ -7,7 +7,7 @@ import random
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ from tests.faults.bugs import BUGS
 from tests.faults.checks import Verdict, judge
 from tests.faults.clients import Buyer, Clients
 from tests.faults.draining import Drain
+from tests.faults.duties.staff import Staff
 from tests.faults.history import History, HistoryFile, Outcome, accepted, read_history
 from tests.faults.operating import Offer, Operator
 from tests.faults.reading import read_overdue, read_snapshot, read_streams
@@ -36,6 +37,7 @@ from tests.faults.snapshot import Snapshot
 from tests.faults.system import Shape, System, running_system
 from tests.faults.trimming import EarlyTrims
 from tests.faults.walk import Walk
+from tests.faults.walking import Walking
 
 SKUS = ("85123A", "22423", "85099B", "47566")
 SUPPLY = (0.35, 0.5, 0.8, 1.5)
@@ -45,7 +47,6 @@ CALL_TIMEOUT_SECONDS = 3.0
 SETTLE_TIMEOUT_SECONDS = 120.0
 SETTLE_POLL_SECONDS = 0.1
 DRAIN_PATIENCES = 2
-SHOPPERS_OF_A_WALK = 12
 UNITS_OF_A_WALK = 300
 TOLD_ASKED_AGAIN_MAX = 200
 ASKED_AGAIN_AT_ONCE = 32
@@ -74,6 +75,8 @@ class Options:
     """Whether disks are filled; where the shape has no small ones, such a fault hits nobody."""
     walk: tuple[int, int] | None = None
     """Walk the fail points: which part, from 0, of how many; the sale then lasts as long."""
+    points: Sequence[str] = ()
+    """Walk these instead."""
     shape: Shape = field(default_factory=Shape)
 
     @property
@@ -180,6 +183,15 @@ class Campaign:
         shopping = Shopping(
             clients, sale.sale_id, window_seconds=options.window_seconds, chance=self._chance
         )
+        staff = Staff(
+            self._system,
+            self._session,
+            clients,
+            self._operator,
+            self._newcomers,
+            self._chance,
+            sale,
+        )
         await self.breaker.heal()
         self._say(f"{options.purchases} purchases under {len(self.faults)} faults")
         async with asyncio.TaskGroup() as group:
@@ -190,13 +202,14 @@ class Campaign:
             group.create_task(self._operator.lose_the_store(sale, options.losses, options.seconds))
             group.create_task(self._trims.run(sale, options.trims, options.seconds))
         if self.walk is not None:
-            await self._walk(self.walk, shopping)
+            walking = Walking(self.walk, staff, shopping, self.breaker, self._file, self._say)
+            await walking.run()
         await self.breaker.heal()
         self._say("healed; settling")
         settled_seconds = await self._until(self._nothing_to_do)
         last = f", at last for {'; '.join(self._left)}" if self._left else ""
         self._say(f"settled after {settled_seconds:.1f} s{last}; asking again what had no answer")
-        await self._resolve(shopping)
+        await self._resolve(shopping, sale.sale_id)
         drain = Drain(
             shopping,
             sale,
@@ -208,11 +221,12 @@ class Campaign:
         await self._until(self._everything_ended)
         rechecks = await recheck(self._system, self._session, self._operator.account)
         await self._until(self._everything_ended)
+        sales = (sale, *staff.sales)
         snapshot = await read_snapshot(
             self._system,
             self._session,
-            initial=sale.initial,
-            top_ups=sale.top_ups,
+            initial={item: n for each in sales for item, n in each.initial.items()},
+            top_ups={item: n for each in sales for item, n in each.top_ups.items()},
             settled_seconds=settled_seconds,
             demand_was_above_supply=drained,
         )
@@ -221,29 +235,12 @@ class Campaign:
         return snapshot
 
     def _planned_walk(self) -> Walk | None:
-        if self._options.walk is None:
+        options = self._options
+        if options.walk is None:
             return None
-        part, parts = self._options.walk
-        return Walk(self._system.points_folder, self._options.seed, part, parts)
-
-    async def _walk(self, walk: Walk, shopping: Shopping) -> None:
-        """Shoppers without end while the points that the errands have shown are walked."""
-        self._say(f"{len(walk.sites())} sites seen; walking part {walk.part + 1} of {walk.parts}")
-        crowds = [asyncio.create_task(self._shop_on(shopping)) for _ in range(SHOPPERS_OF_A_WALK)]
-        try:
-            await walk.run(self._file)
-        finally:
-            for crowd in crowds:
-                crowd.cancel()
-            await asyncio.gather(*crowds, return_exceptions=True)
-
-    async def _shop_on(self, shopping: Shopping) -> None:
-        """One errand after the other, by fresh buyers now and then."""
-        while True:
-            (buyer,) = self._newcomers(1)
-            seed = self._chance.getrandbits(32)
-            for errand in plan_errands(seed, 3, 0.0, [buyer], SKUS):
-                await shopping.go(errand)
+        part, parts = options.walk
+        folder = self._system.points_folder
+        return Walk(folder, options.seed, part, parts, named=options.points)
 
     def _wishes(self) -> Iterator[crowd.Wish]:
         options = self._options
@@ -265,11 +262,15 @@ class Campaign:
         of_the_crowd = crowd.offers_for(options.crowd, options.seconds, options.window_seconds)
         return {**offers, **of_the_crowd}
 
-    async def _resolve(self, shopping: Shopping) -> None:
-        """Every key without an answer is asked for again: now it gets one. Told ones as well."""
+    async def _resolve(self, shopping: Shopping, sale_id: str) -> None:
+        """Every key without an answer is asked for again: now it gets one. Told ones as well.
+
+        Of the main sale alone: what was beside it is over, and has forgotten its keys.
+        """
         attempts = read_history(self._file.path).purchases()
-        open_keys = [each[0].asked for each in attempts.values() if not _answered(each)]
-        told = [each[0].asked for each in attempts.values() if accepted(each)]
+        here = [each for each in attempts.values() if each[0].asked.subject == sale_id]
+        open_keys = [each[0].asked for each in here if not _answered(each)]
+        told = [each[0].asked for each in here if accepted(each)]
         again = iter((*open_keys, *self._chance.sample(told, min(len(told), TOLD_ASKED_AGAIN_MAX))))
 
         async def ask() -> None:

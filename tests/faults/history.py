@@ -21,6 +21,7 @@ from typing import Any, Self
 
 import msgspec
 
+FAULT, FAULT_ENDS = "fault", "end of fault "
 LOSS, REBUILT = "fault: the store loses everything", "the sale is rebuilt"
 
 

@@ -17,7 +17,12 @@ from typing import Any
 import msgspec
 
 from tests.faults.campaign import Options, Run
-from tests.faults.report import as_dict, percentile, recovery_seconds
+from tests.faults.report import (
+    accepted_again_seconds,
+    as_dict,
+    percentile,
+    recovery_seconds,
+)
 
 PROJECT = Path(__file__).parents[2]
 
@@ -26,9 +31,9 @@ class Entry(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One run. ``commit`` ends with ``+`` where the checkout had changes beside it.
 
     ``seconds`` is the whole run, its start and its judging included. ``faults`` counts what was
-    planned by kind, ``missed`` what of it found nobody to hit. ``recovery_seconds``: see
-    ``report.recovery_seconds``. ``violations`` by check; those of a planted bug are its being
-    caught. A point is a place that does I/O and what happens to it there.
+    planned by kind, ``missed`` what of it found nobody to hit. ``recovery_seconds`` and
+    ``accepted_again_seconds``: see ``report``. ``violations`` by check; those of a planted bug are
+    its being caught. A point is a place that does I/O and what happens to it there.
     """
 
     at: str
@@ -44,6 +49,7 @@ class Entry(msgspec.Struct, kw_only=True, omit_defaults=True):
     orders: dict[str, int]
     violations: dict[str, int] = {}
     recovery_seconds: list[float] = []
+    accepted_again_seconds: list[float] = []
     settled_seconds: float
     store_losses: int = 0
     lost_acknowledgements: int = 0
@@ -69,6 +75,7 @@ def entry_of(run: Run, seconds: float) -> Entry:
         orders=told["orders"],
         violations={each.check: each.violations for each in run.verdicts if each.violations},
         recovery_seconds=[round(each, 2) for each in recovery_seconds(run.history)],
+        accepted_again_seconds=[round(each, 2) for each in accepted_again_seconds(run.history)],
         settled_seconds=told["settled_seconds"],
         store_losses=told["store_losses"],
         lost_acknowledgements=told["lost_acknowledgements"],
@@ -117,12 +124,13 @@ def _rows(runs: Sequence[Entry]) -> Iterator[tuple[str, str]]:
     )
     yield "of these, asked again for want of an answer", f"{outcomes['asked_again']:,}"
     yield "violations", f"{sum(_sum(each.violations for each in runs).values()):,}"
-    recoveries = sorted(second for each in runs for second in each.recovery_seconds)
-    shares = (percentile(recoveries, share) for share in (0.5, 0.99, 1.0))
-    yield (
-        "from a fault to the next definite answer",
-        "median {} s, p99 {} s, longest {} s".format(*shares),
-    )
+    for what, name in (
+        ("from a fault to the next definite answer", "recovery_seconds"),
+        ("from the end of a fault until purchases were accepted again", "accepted_again_seconds"),
+    ):
+        seconds = sorted(second for each in runs for second in getattr(each, name))
+        shares = (percentile(seconds, share) for share in (0.5, 0.99, 1.0))
+        yield what, "median {} s, p99 {} s, longest {} s".format(*shares)
     longest = max((each.settled_seconds for each in runs), default=0.0)
     yield "from the last fault until nothing was left to do", f"longest {longest:.1f} s"
     struck = {point for each in runs for point in each.struck}
@@ -158,9 +166,9 @@ def commit() -> str:
 
 
 def _plain(options: Options) -> dict[str, Any]:
-    """The options as JSON has them, but for the seed, which stands beside."""
+    """The options as JSON has them, but for the seed and the points, which stand beside."""
     plain: dict[str, Any] = msgspec.to_builtins(options)
-    del plain["seed"]
+    del plain["seed"], plain["points"]
     return plain
 
 

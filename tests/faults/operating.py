@@ -95,9 +95,16 @@ class Operator:
         """Two of them in the middle of ``seconds``, each of another SKU."""
         for _, sku in zip(range(TOP_UPS), sale.offers, strict=False):
             await asyncio.sleep(seconds / (TOP_UPS + 1))
-            quantity = self._chance.randint(3, 9)
-            await self._call(f"sales/{sale.sale_id}/top-up", {"sku": sku, "quantity": quantity})
-            sale.top_ups[sale.sale_id, sku].append(quantity)
+            await self.add(sale, sku, self._chance.randint(3, 9))
+
+    async def add(self, sale: Sale, sku: str, quantity: int) -> None:
+        """A top-up."""
+        await self._call(f"sales/{sale.sale_id}/top-up", {"sku": sku, "quantity": quantity})
+        sale.top_ups[sale.sale_id, sku].append(quantity)
+
+    async def end(self, sale: Sale) -> None:
+        """Close it, for good."""
+        await self._call(f"sales/{sale.sale_id}/close", {})
 
     async def lose_the_store(self, sale: Sale, losses: int, seconds: float) -> None:
         """Everything in the store is gone; a while later the sale is rebuilt; ``losses`` times."""

@@ -2,23 +2,26 @@
 
 The three libraries that all I/O goes through are wrapped: redis-py's connection, asyncpg's
 connection, aiohttp's client. At each call the place in the service that made it is told once in
-``sites``; and if ``armed`` names this place, one process takes it and dies before the call, dies
-after it, or is told that the reply is lost although the call was done.
+``sites``; and if ``armed`` has a file of this point's name, one process takes it and dies before
+the call, dies after it, or is told that the reply is lost although the call was done.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 SITES_FILE = "sites"
-ARMED_FILE = "armed"
-FIRED_FILE = "fired"
+ARMED, FIRED = "armed", "fired"
 KILLED = 137
+# What a pool does with a connection that is given back: no step of the service.
+RESET = "SELECT pg_advisory_unlock_all()"
 _SERVICE = f"{os.sep}flashorder{os.sep}"
 # Places that pass on what others ask for; the one who asked is the site.
 _PASSED_ON = ("infra/redis/", "infra/postgres/", "reservations/line.py", "cli/", "app/")
@@ -35,14 +38,18 @@ class Mode(StrEnum):
     """The call is done, its reply lost with the connection; the process lives."""
 
 
+def file_of(point: str) -> str:
+    """The name of the file that arms ``site|mode``."""
+    return hashlib.blake2b(point.encode(), digest_size=16).hexdigest()
+
+
 class Points:
     """The fail points of this process."""
 
     def __init__(self, folder: Path, role: str) -> None:
         self._role = role
         self._sites = folder / SITES_FILE
-        self._armed = folder / ARMED_FILE
-        self._fired = folder / FIRED_FILE
+        self._folder = folder
         self._known: set[str] = set()
 
     def strikes(self, site: str, *modes: Mode) -> Mode | None:
@@ -50,20 +57,18 @@ class Points:
         if site not in self._known:
             self._known.add(site)
             _append(self._sites, f"{site}\n")
-        try:
-            armed_site, _, mode = self._armed.read_text(encoding="utf-8").partition("|")
-        except OSError:
-            return None
-        if armed_site != site or mode not in modes:
-            return None
-        try:
-            self._armed.rename(self._fired)
-        except OSError:  # another process was faster
-            return None
-        return Mode(mode)
+        for mode in modes:
+            name = file_of(f"{site}|{mode}")
+            with suppress(OSError):  # not armed, or another process was faster
+                (self._folder / ARMED / name).rename(self._folder / FIRED / name)
+                return mode
+        return None
 
-    def site(self, library: str) -> str:
-        """Who in the service is calling: the innermost frame that is not only passing on."""
+    def site(self, library: str, step: str = "") -> str:
+        """Who in the service is calling: the innermost frame that is not only passing on.
+
+        ``step`` tells apart what one line does, as the beginning and the end of a transaction.
+        """
         frame = sys._getframe(2)
         while frame is not None:
             name = frame.f_code.co_filename
@@ -71,11 +76,11 @@ class Points:
                 place = name.rpartition(_SERVICE)[2]
                 if not place.startswith(_PASSED_ON):
                     where = f"{place}:{frame.f_code.co_name}:{frame.f_lineno}"
-                    return f"{self._role} {library} {where}"
+                    return f"{self._role} {library} {where}{step}"
             if frame.f_back is None:
                 break
             frame = frame.f_back
-        return f"{self._role} {library} elsewhere"
+        return f"{self._role} {library} elsewhere{step}"
 
 
 def install(folder: Path, role: str) -> None:
@@ -127,7 +132,10 @@ def _install_postgres(points: Points) -> None:
 
     def wrapped(call: Callable[..., Any]) -> Callable[..., Any]:
         async def around(self: Any, *args: Any, **kwargs: Any) -> Any:
-            site = points.site("postgres")
+            query = str(args[0]) if args else ""
+            if query.startswith(RESET):
+                return await call(self, *args, **kwargs)
+            site = points.site("postgres", _step(query))
             if points.strikes(site, Mode.BEFORE):
                 die()
             reply = await call(self, *args, **kwargs)
@@ -138,8 +146,14 @@ def _install_postgres(points: Points) -> None:
 
         return around
 
-    for name in ("execute", "executemany", "fetch", "fetchrow", "fetchval"):
+    for name in ("execute", "executemany", "fetch", "fetchmany", "fetchrow", "fetchval"):
         _replace(Connection, name, wrapped(getattr(Connection, name)))
+
+
+def _step(query: str) -> str:
+    """What a transaction does at the line that opens it."""
+    word = query.split(None, 1)[0].rstrip(";").upper() if query else ""
+    return f" {word}" if word in ("BEGIN", "COMMIT", "ROLLBACK") else ""
 
 
 def _install_http(points: Points) -> None:

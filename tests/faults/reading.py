@@ -47,11 +47,11 @@ SELECT order_id, buyer_id, sale_id, line.sku, line.quantity, status, orders.tota
 FROM orders JOIN order_lines AS line USING (order_id)
 """
 _ITEMS = """
-SELECT i.sale_id, i.sku, i.allotted, i.committed, i.per_buyer_limit,
+SELECT i.sale_id, i.sku, i.allotted, i.committed, i.per_buyer_limit, s.status AS sale_status,
        coalesce((SELECT sum(c.quantity) FROM stock_corrections AS c
                  WHERE c.sale_id = i.sale_id AND c.sku = i.sku AND c.outcome = 'applied'),
                 0)::int AS corrections
-FROM sale_items AS i
+FROM sale_items AS i JOIN sales AS s USING (sale_id)
 """
 # What is late: in each line, work that should be done by now.
 _OVERDUE = """
@@ -123,7 +123,8 @@ async def read_snapshot(
         items = [
             Item(
                 **_plain(row),
-                initial=initial[str(row["sale_id"]), row["sku"]],
+                # A draft that nobody was told of is nobody's promise.
+                initial=initial.get((str(row["sale_id"]), row["sku"]), row["allotted"]),
                 top_ups=list(top_ups.get((str(row["sale_id"]), row["sku"]), ())),
             )
             for row in await connection.fetch(_ITEMS)
@@ -184,7 +185,7 @@ async def _read_rows(connection: asyncpg.Connection, snapshot: Snapshot) -> None
     snapshot.refunds = [
         Refund(**_plain(row))
         for row in await connection.fetch(
-            "SELECT refund_id, payment_id, order_id, status, amount FROM refunds"
+            "SELECT refund_id, payment_id, order_id, status, amount, reason FROM refunds"
         )
     ]
     snapshot.shipments = [

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.faults.campaign import Run
 from tests.faults.checks.losses import lost_acknowledgements
-from tests.faults.history import Call, History, Outcome
+from tests.faults.history import FAULT, FAULT_ENDS, LOSS, Call, History, Outcome
 
 
 def as_dict(run: Run) -> dict[str, Any]:
@@ -18,7 +18,6 @@ def as_dict(run: Run) -> dict[str, Any]:
     options = run.options
     purchases = run.history.purchases()
     outcomes = Counter(call.outcome for call in run.history.of("buy"))
-    recoveries = sorted(recovery_seconds(run.history))
     return {
         "seed": options.seed,
         "holds": run.holds,
@@ -41,15 +40,12 @@ def as_dict(run: Run) -> dict[str, Any]:
         "points": None
         if run.walk is None
         else {
-            "sites": len(run.walk.sites_seen),
-            "struck": len(run.walk.struck),
+            "sites": run.walk.sites(),
+            "struck": sorted(run.walk.struck),
             "unreached": run.walk.unreached,
         },
-        "recovery_seconds": {
-            "median": percentile(recoveries, 0.5),
-            "p99": percentile(recoveries, 0.99),
-            "max": percentile(recoveries, 1.0),
-        },
+        "recovery_seconds": _percentiles(recovery_seconds(run.history)),
+        "accepted_again_seconds": _percentiles(accepted_again_seconds(run.history)),
         "settled_seconds": round(run.snapshot.settled_seconds, 1),
         "store_transactions": run.snapshot.log.length,
         "checks": [
@@ -82,14 +78,16 @@ def lines(run: Run) -> Iterator[str]:
         yield f"{trim['unread']} unread entries trimmed, told by {', '.join(trim['told_by'])}"
     if points := told["points"]:
         yield (
-            f"fail points: {points['sites']} sites, {points['struck']} points struck, "
+            f"fail points: {len(points['sites'])} sites, {len(points['struck'])} points struck, "
             f"{len(points['unreached'])} that nobody came by"
         )
-    recovery = told["recovery_seconds"]
-    yield (
-        f"answers again after a fault: median {recovery['median']} s, p99 {recovery['p99']} s; "
-        f"nothing left to do after {told['settled_seconds']} s"
-    )
+        yield from (f"    {point}" for point in points["unreached"])
+    for what, name in (
+        ("answers again after a fault", "recovery_seconds"),
+        ("purchases accepted again after it", "accepted_again_seconds"),
+    ):
+        yield "{}: p50 {p50} s, p99 {p99} s, at most {max} s".format(what, **told[name])
+    yield f"nothing left to do {told['settled_seconds']} s after the last fault"
     for check in told["checks"]:
         if check["violations"]:
             yield f"VIOLATED {check['check']}: {check['violations']}"
@@ -128,8 +126,46 @@ def recovery_seconds(history: History) -> Iterator[float]:
         earliest[n] = min(earliest[n], earliest[n + 1])
     for line in history.happened:
         n = bisect.bisect_left(asked, line.at)
-        if line.what.startswith("fault") and n < len(asked) and earliest[n] < math.inf:
+        if line.what.startswith(FAULT) and n < len(asked) and earliest[n] < math.inf:
             yield earliest[n] - asked[n]
+
+
+def accepted_again_seconds(history: History) -> Iterator[float]:
+    """For each fault: from its end, or from the blow, until a purchase that came after is accepted.
+
+    While nobody asks at all nothing can be accepted: that time is not counted. What was sold out
+    counts as if it had been away, so this is never too short.
+    """
+    calls = sorted(history.of("buy"), key=lambda call: call.asked_at)
+    asked = [call.asked_at for call in calls]
+    accepted = [call.answered_at if call.outcome is Outcome.OK else math.inf for call in calls]
+    for n in range(len(accepted) - 2, -1, -1):
+        accepted[n] = min(accepted[n], accepted[n + 1])
+    for at in _ends(history):
+        n = bisect.bisect_left(asked, at)
+        if n < len(asked) and accepted[n] < math.inf:
+            yield accepted[n] - asked[n]
+
+
+def _ends(history: History) -> Iterator[float]:
+    """When each fault was over: told under its number, or with the sale being rebuilt."""
+    ends = {
+        line.what.removeprefix(FAULT_ENDS): line.at
+        for line in history.happened
+        if line.what.startswith(FAULT_ENDS)
+    }
+    rebuilt = dict(history.losses())
+    for line in history.happened:
+        if line.what == LOSS:
+            yield rebuilt[line.at]
+        elif line.what.startswith(FAULT):
+            yield ends.get(line.what.split(" ", 2)[1], line.at)
+
+
+def _percentiles(seconds: Iterable[float]) -> dict[str, float | None]:
+    ordered = sorted(seconds)
+    shares = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+    return {name: percentile(ordered, share) for name, share in shares.items()}
 
 
 def percentile(ordered: list[float], share: float) -> float | None:

@@ -200,7 +200,7 @@ def _fault(
         latency_seconds=_spread(chance, 0.005, 2.0) if kind is Kind.LATENCY else 0.0,
         directions=(chance.choice(list(Direction)),) if kind is Kind.SILENCE else (),
         bytes=int(_spread(chance, 1, 20_000)) if kind is Kind.CUT else 0,
-        manners=_manners(chance, target) if kind is Kind.MANNERS else {},
+        manners=manners(chance, target) if kind is Kind.MANNERS else {},
     )
 
 
@@ -210,7 +210,7 @@ def _consumers(targets: Sequence[str]) -> list[str]:
     return consumers if len(consumers) > 1 else []
 
 
-def _manners(chance: random.Random, target: str) -> dict[str, float]:
+def manners(chance: random.Random, target: str) -> dict[str, float]:
     """A few knobs of ``PUT /control`` of the simulator."""
     knobs: dict[str, float] = {
         "duplicate_webhooks": chance.choice([1, 3, 100]),

@@ -21,6 +21,17 @@ class Item(msgspec.Struct, kw_only=True):
     allotted: int
     committed: int
     per_buyer_limit: int
+    sale_status: str = "open"
+
+    @property
+    def at_front(self) -> bool:
+        """Whether the front has it: a draft is not told, what is settled is forgotten."""
+        return self.sale_status not in ("draft", "settled")
+
+    @property
+    def on_sale(self) -> bool:
+        """Whether it can be bought, so that what is wanted is sold."""
+        return self.sale_status in ("open", "paused")
 
 
 class FrontItem(msgspec.Struct, kw_only=True):
@@ -94,6 +105,7 @@ class Refund(msgspec.Struct, kw_only=True):
     order_id: str
     status: str
     amount: int
+    reason: str = ""
 
 
 class Shipment(msgspec.Struct, kw_only=True):

@@ -67,6 +67,13 @@ HASTY = {
     "FLASHORDER_RECONCILIATION_INTERVAL_SECONDS": "5",
     "FLASHORDER_REFUND_RETRY_SECONDS": "1",
 }
+# Where fail points are walked, everything that there is has to be come by.
+THOROUGH = {
+    "FLASHORDER_SALE_SETTLE_DELAY_SECONDS": "3",
+    "FLASHORDER_AUTOPILOT_PAUSE_SECONDS": "1.5",
+    "FLASHORDER_LOGIN_ATTEMPTS_PER_MINUTE": "100000",
+    "FLASHORDER_LOGIN_ATTEMPTS_PER_ADDRESS_PER_MINUTE": "100000",
+}
 # What a run with small disks may write until it is healed.
 PURCHASES_ON_SMALL_DISKS_MAX = 20_000
 STORE_MEGABYTES, DATABASE_MEGABYTES = 96, 512
@@ -282,6 +289,7 @@ def _command(system: System, role: str, *arguments: str) -> RoleCommand:
     environment = {
         **NO_LIMITS,
         **HASTY,
+        **(THOROUGH if system.shape.points else {}),
         "FLASHORDER_DATA_DIR": str(system.folder.path),
         "FLASHORDER_HOST": LOOPBACK,
         "FLASHORDER_PORT": str(system.web_port),

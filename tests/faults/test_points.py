@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from tests.faults.points import ARMED_FILE, FIRED_FILE, KILLED, SITES_FILE, Mode
+from tests.faults.points import ARMED, FIRED, KILLED, SITES_FILE, Mode, file_of
 from tests.faults.system import INSIDE
 from tests.faults.walk import Walk
 
@@ -24,7 +24,7 @@ from redis.asyncio import Redis
 async def main():
     async with Redis.from_url(sys.argv[1]) as redis:
         await redis.ping()
-        os.rename(sys.argv[2] + "/ready", sys.argv[2] + "/armed")
+        os.rename(sys.argv[2] + "/ready", sys.argv[2] + "/armed/" + sys.argv[3])
         await redis.incr("done")
 asyncio.run(main())
 """,
@@ -32,7 +32,7 @@ asyncio.run(main())
 import asyncio, os, sys, asyncpg
 async def main():
     connection = await asyncpg.connect(sys.argv[1])
-    os.rename(sys.argv[2] + "/ready", sys.argv[2] + "/armed")
+    os.rename(sys.argv[2] + "/ready", sys.argv[2] + "/armed/" + sys.argv[3])
     await connection.execute("INSERT INTO done VALUES (1)")
 asyncio.run(main())
 """,
@@ -71,11 +71,14 @@ async def test_a_point_strikes_once_where_it_says(
     connection = await asyncpg.connect(database_url)
     await connection.execute("CREATE TABLE done (n integer)")
     await connection.close()
-    (tmp_path / "ready").write_text(f"role {library} elsewhere|{mode}")
+    point = f"role {library} elsewhere|{mode}"
+    for name in (ARMED, FIRED):
+        (tmp_path / name).mkdir()
+    (tmp_path / "ready").touch()
     url = redis_url if library == "redis" else database_url
     ended = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-c", PROGRAMS[library], url, str(tmp_path)],
+        [sys.executable, "-c", PROGRAMS[library], url, str(tmp_path), file_of(point)],
         env={
             **os.environ,
             "PYTHONPATH": f"{INSIDE}{os.pathsep}{INSIDE.parents[2]}",
@@ -90,8 +93,8 @@ async def test_a_point_strikes_once_where_it_says(
     if mode is Mode.LOST:
         assert "the reply was lost" in ended.stderr
     assert await _times_done(library, redis_url, database_url) == done
-    assert (tmp_path / FIRED_FILE).exists()
-    assert not (tmp_path / ARMED_FILE).exists()
+    assert (tmp_path / FIRED / file_of(point)).exists()
+    assert not (tmp_path / ARMED / file_of(point)).exists()
     assert f"role {library} elsewhere" in (tmp_path / SITES_FILE).read_text().splitlines()
 
 
@@ -112,7 +115,11 @@ def test_a_role_without_the_switch_has_no_points() -> None:
 
 def test_the_parts_of_a_walk_are_all_points_once(tmp_path: Path) -> None:
     (tmp_path / SITES_FILE).write_text("b\na\nb\nc\n")
-    parts = [list(Walk(tmp_path, seed=1, part=n, parts=4).points()) for n in range(4)]
+    parts = [Walk(tmp_path, seed=1, part=n, parts=4).points() for n in range(4)]
     together = [point for part in parts for point in part]
     assert len(together) == 3 * len(Mode)
-    assert set(together) == {(site, mode) for site in "abc" for mode in Mode}
+    assert set(together) == {f"{site}|{mode}" for site in "abc" for mode in Mode}
+    # What is seen later moves no point to another part.
+    (tmp_path / SITES_FILE).write_text("a\nd\nb\ne\nc\n")
+    for n, part in enumerate(parts):
+        assert set(part) <= set(Walk(tmp_path, seed=2, part=n, parts=4).points())

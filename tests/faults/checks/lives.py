@@ -11,6 +11,8 @@ from tests.faults.history import History
 from tests.faults.snapshot import Order, Snapshot
 
 SHIPPED = frozenset({"shipped", "completed"})
+GOODWILL = "goodwill"
+"""The reason of a refund that an operator gives and the order is kept all the same."""
 
 
 def timelines_are_paths(_: History, end: Snapshot) -> Iterator[str]:
@@ -40,14 +42,21 @@ def _wrong_path(order: Order) -> Iterator[str]:
 
 
 def money_and_orders_agree(_: History, end: Snapshot) -> Iterator[str]:
-    """By the provider's books: a paid order has its total captured once, any other has nothing."""
+    """By the provider's books: a paid order has its total captured once, any other has nothing.
+
+    But for what an operator gave back for goodwill.
+    """
     kept: Counter[str] = Counter()
     captured: Counter[str] = Counter()
     order_of = {payment.payment_id: payment.order_id for payment in end.payments}
     orders = {order.order_id: order for order in end.orders}
     refunded: Counter[str] = Counter()
-    for refund in end.provider_refunds:
-        refunded[refund.payment] += refund.amount
+    for movement in end.provider_refunds:
+        refunded[movement.payment] += movement.amount
+    given: Counter[str] = Counter()
+    for refund in end.refunds:
+        if refund.reason == GOODWILL and refund.status == "succeeded":
+            given[refund.order_id] += refund.amount
     for capture in end.captures:
         order_id = order_of.get(capture.ours)
         if order_id is None:
@@ -64,7 +73,7 @@ def money_and_orders_agree(_: History, end: Snapshot) -> Iterator[str]:
         kept[order_id] += capture.amount - refunded[capture.payment]
     for order_id, order in orders.items():
         paid = order.status in ("paid", "awaiting_shipment", "shipped", "completed")
-        expected = order.total_amount if paid else 0
+        expected = order.total_amount - given[order_id] if paid else 0
         if kept[order_id] != expected:
             yield (
                 f"order {order_id} is {order.status}: the provider keeps {kept[order_id]} of it, "

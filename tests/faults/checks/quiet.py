@@ -14,8 +14,9 @@ def everything_wanted_was_sold(_: History, end: Snapshot) -> Iterator[str]:
     """Demand above supply, and drained: not one unit is left over."""
     if not end.demand_was_above_supply:
         yield "buyers who went on asking were never refused everything as sold out"
+    on_sale = {(item.sale_id, item.sku) for item in end.items if item.on_sale}
     for part in end.front:
-        if part.stock:
+        if part.stock and (part.sale_id, part.sku) in on_sale:
             yield f"{part.sale_id} {part.sku} shard {part.shard}: {part.stock} units are left"
 
 
