@@ -79,7 +79,8 @@ def _ports(settings: Settings) -> list[Finding]:
 
 async def _store(settings: Settings) -> list[Finding]:
     if settings.redis_url is None:
-        return [await _embedded("store", "FLASHORDER_REDIS_URL")]
+        return await _embedded("store", "FLASHORDER_REDIS_URL")
+    from flashorder.infra.advisories import check_advisories  # noqa: PLC0415 - heavy
     from flashorder.infra.machine import check_clock  # noqa: PLC0415 - heavy
     from flashorder.infra.redis.connection import connect_redis, store_failures  # noqa: PLC0415
     from flashorder.infra.redis.requirements import check_store  # noqa: PLC0415 - heavy
@@ -91,6 +92,7 @@ async def _store(settings: Settings) -> list[Finding]:
     try:
         findings = await check_store(redis)
         with store_failures():
+            server = await redis.info("server")
             before = time.time()
             seconds, microseconds = await redis.time()
             middle = (before + time.time()) / 2
@@ -98,14 +100,20 @@ async def _store(settings: Settings) -> list[Finding]:
         return [_away("store", "FLASHORDER_REDIS_URL", error)]
     finally:
         await redis.aclose()
-    return [*findings, check_clock("store", _whole_ms(seconds + microseconds / 1e6 - middle))]
+    version = str(server.get("valkey_version") or server.get("redis_version", ""))
+    return [
+        *findings,
+        check_advisories("store", "valkey" if "valkey_version" in server else "redis", version),
+        check_clock("store", _whole_ms(seconds + microseconds / 1e6 - middle)),
+    ]
 
 
 async def _database(settings: Settings) -> list[Finding]:
     if settings.database_url is None:
-        return [await _embedded("database", "FLASHORDER_DATABASE_URL")]
+        return await _embedded("database", "FLASHORDER_DATABASE_URL")
     import asyncpg  # noqa: PLC0415 - heavy
 
+    from flashorder.infra.advisories import check_advisories  # noqa: PLC0415 - heavy
     from flashorder.infra.machine import check_clock  # noqa: PLC0415 - heavy
     from flashorder.infra.postgres.pool import database_failures  # noqa: PLC0415
     from flashorder.infra.postgres.requirements import check_database  # noqa: PLC0415
@@ -120,6 +128,7 @@ async def _database(settings: Settings) -> list[Finding]:
         findings = await check_database(dsn, connections_wanted=wanted)
         with database_failures():
             connection = await asyncpg.connect(dsn, timeout=5)
+            version: str = await connection.fetchval("SHOW server_version")
             before = time.time()
             now: float = await connection.fetchval(
                 "SELECT extract(epoch FROM clock_timestamp())::float8"
@@ -132,7 +141,11 @@ async def _database(settings: Settings) -> list[Finding]:
         return [_wrong_url("database", "FLASHORDER_DATABASE_URL", error)]
     except Unavailable as error:
         return [_away("database", "FLASHORDER_DATABASE_URL", error)]
-    return [*findings, check_clock("database", _whole_ms(now - middle))]
+    return [
+        *findings,
+        check_advisories("database", "postgresql", version),
+        check_clock("database", _whole_ms(now - middle)),
+    ]
 
 
 def _whole_ms(seconds: float) -> int:
@@ -140,23 +153,29 @@ def _whole_ms(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-async def _embedded(subject: str, setting: str) -> Finding:
+async def _embedded(subject: str, setting: str) -> list[Finding]:
     """No URL is set and no ``up`` runs: would it find a server program?"""
+    from flashorder.infra.advisories import Server, check_advisories  # noqa: PLC0415 - heavy
     from flashorder.infra.embedded import EmbeddedServerError  # noqa: PLC0415 - heavy
     from flashorder.infra.embedded.binaries import (  # noqa: PLC0415
         find_database_binaries,
         find_store_binary,
     )
 
+    server: Server = "postgresql"
     try:
         if subject == "store":
             found = await find_store_binary()
+            server = "redis" if "redis" in found.path.name else "valkey"
         else:
             found = (await find_database_binaries()).postgres
     except EmbeddedServerError as error:
-        return Finding(subject, "server", Level.ERROR, f"{setting} is not set", error.detail)
+        return [Finding(subject, "server", Level.ERROR, f"{setting} is not set", error.detail)]
     detail = f"not running; `flashorder up` will start {found.version} of {found.source}"
-    return Finding(subject, "server", Level.OK, detail)
+    return [
+        Finding(subject, "server", Level.OK, detail),
+        check_advisories(subject, server, found.version),
+    ]
 
 
 def _away(subject: str, setting: str, error: Unavailable) -> Finding:

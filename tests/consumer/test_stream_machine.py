@@ -72,7 +72,10 @@ class StreamMachine(RuleBasedStateMachine):
     @rule(count=st.integers(1, 5))
     def buy(self, count: int) -> None:
         async def add() -> list[bytes]:
-            return [await self.client.xadd(KEY, {"intent": b"x"}) for _ in range(count)]
+            async with self.client.pipeline() as together:  # of one millisecond, as of a batch
+                for _ in range(count):
+                    together.xadd(KEY, {"intent": b"x"})
+                return await together.execute()
 
         fresh = self.run(add())
         self.added += fresh

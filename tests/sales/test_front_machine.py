@@ -42,9 +42,9 @@ STATUSES = st.sampled_from([SaleStatus.OPEN, SaleStatus.OPEN, *AT_FRONT])
 OFF = st.sampled_from([0, 0, 0, 1, -1])
 """How far a call's generation is from the one that is there: mostly it is that one."""
 STEPS = st.lists(
-    st.tuples(st.booleans(), st.integers(0, 20), st.sampled_from([0, 0, 1, -1])),
-    min_size=1,
-    max_size=6,
+    st.tuples(st.booleans(), st.integers(0, 1), st.sampled_from([0, 0, 0, 1, -1])),
+    min_size=2,
+    max_size=8,
 )
 """(gives back, or takes again; which order; how far the hold is from the one it should be)."""
 TOP_UP_IDS = [uuid.UUID(int=number) for number in range(1, 5)]

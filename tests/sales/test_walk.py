@@ -124,8 +124,8 @@ class SaleWalk(RuleBasedStateMachine):
 
     stores: Stores
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(verb=st.sampled_from(["schedule", "open", "resume"]))
+    def begin(self, verb: str) -> None:
         self.pool, self.direct = self.stores.pool, self.stores.direct
         here, nowhere = self.stores.here, self.stores.nowhere
         self.sku = f"LANTERN-{new_id()}"  # movements of stock are never removed
@@ -147,6 +147,7 @@ class SaleWalk(RuleBasedStateMachine):
         self.there: AtFront | None = None
         self.on_their_way: list[tuple[uuid.UUID, uuid.UUID]] = []
         self.orders: dict[uuid.UUID, Placed] = {}
+        self.step(verb, away=False)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.stores.runner.run(work)
@@ -254,7 +255,11 @@ class SaleWalk(RuleBasedStateMachine):
             opening = self.allotted - sum(self.top_ups.values())
             self.there = AtFront(self.status, self.revision, opening)
 
-    @rule()
+    @rule(verb=st.sampled_from(["pause", "resume", "close"]))
+    def lose_the_store_and_go_on(self, verb: str) -> None:
+        self.lose_the_store()
+        self.step(verb, away=False)
+
     def lose_the_store(self) -> None:
         self.direct.flushall()
         self.there = None
@@ -355,14 +360,26 @@ class SaleWalk(RuleBasedStateMachine):
     def return_late_units(self) -> None:
         assert self.run(self.service.settling.return_late_units()) == 0
 
-    @rule(paid=st.integers(1, 3))
-    def live_it(self, paid: int) -> None:
-        """A whole life in one step, so that what comes at its end is met often."""
+    @rule(
+        consumed=st.booleans(),
+        decided=st.sampled_from([OrderStatus.PAID, OrderStatus.CANCELLED, None]),
+        released=st.booleans(),
+        lost=st.sampled_from([False, False, True]),
+    )
+    def end(self, consumed: bool, decided: OrderStatus | None, released: bool, lost: bool) -> None:
+        """The end of a sale in one step, for the sake of what it may find there."""
         self.step("open", away=False)
-        self.buy(paid)
-        self.consume()
-        self.pay_or_cancel(OrderStatus.PAID, everybody=True)
+        self.buy(2)
+        if consumed:
+            self.consume()
+        if decided is not None:
+            self.pay_or_cancel(decided, everybody=True)
+        if released:
+            self.release()
+        if lost:
+            self.lose_the_store()
         self.step("close", away=False)
+        self.settle(away=False)
 
     @invariant()
     def both_stores_are_the_model(self) -> None:
@@ -401,7 +418,7 @@ def test_any_order_of_steps(stores: Stores) -> None:
         type("Walk", (SaleWalk,), {"stores": stores}),
         settings=settings(
             max_examples=30,
-            stateful_step_count=30,
+            stateful_step_count=20,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
