@@ -9,19 +9,26 @@ import hashlib
 import os
 import secrets
 from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from flashorder.kernel.errors import DatabaseUnavailable, Misconfigured, StoreUnavailable
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
+PORTS: Final = r"^\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*$"
+Networks = Annotated[
+    tuple[IPv4Network | IPv6Network, ...],
+    NoDecode,
+    BeforeValidator(lambda given: given.split(",") if isinstance(given, str) else given),
+]
 
 REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
 REDIS_FORMS: Final = "redis://HOST:PORT/0, rediss://… with TLS, or unix:///PATH?db=0"
@@ -151,6 +158,12 @@ class Settings(BaseSettings):
     outbox_lease_seconds: Seconds = 20.0
     outbox_retention_seconds: Seconds = 7 * 86400.0
     reconciliation_interval_seconds: Seconds = 30.0
+
+    # -- webhooks to subscribers
+    # Where subscribers may be, beside the public internet over https.
+    webhook_ports: Annotated[str, Field(pattern=PORTS)] = "443,8443"
+    webhook_networks: Networks = ()
+    webhook_plain_http: bool = False
 
     # -- the demonstration: paid orders walk to the doorstep on their own
     autopilot: bool = False
