@@ -237,7 +237,8 @@ def _address_endpoints(routes: AccountRoutes) -> list[Endpoint]:
         Endpoint(
             "POST", path, routes.add_address, "Add an address", TAG,
             roles=ANY_ROLE, body=AddressBody, replies={201: AddressView},
-            headers=("ETag", "Location"), problems={409: ("address_book_full",), **away},
+            headers=("ETag", "Location"),
+            problems={404: ("account_not_found",), 409: ("address_book_full",), **away},
         ),
         Endpoint(
             "GET", path + "/{address_id}", routes.read_address, "One of my addresses", TAG,

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Final
 
+import asyncpg
 import structlog
 
 from flashorder.accounts.model import (
@@ -190,8 +191,15 @@ class AccountService:
     # -- addresses
 
     async def add_address(self, account_id: uuid.UUID, parts: AddressParts) -> Address:
-        """A new address in the book; ``Conflict`` (``address_book_full``)."""
-        address = await self._store.insert_address(new_id(), account_id, checked_address(parts))
+        """A new address in the book; ``Conflict`` (``address_book_full``).
+
+        ``NotFound`` (``account_not_found``) for a token whose account is not there.
+        """
+        checked = checked_address(parts)
+        try:
+            address = await self._store.insert_address(new_id(), account_id, checked)
+        except asyncpg.ForeignKeyViolationError:
+            raise NotFound(code="account_not_found") from None
         if address is None:
             raise Conflict(
                 f"The address book is full: it holds {ADDRESSES_MAX}.", code="address_book_full"

@@ -17,6 +17,7 @@ import structlog
 from aiohttp import web
 from aiohttp_sse import EventSourceResponse, sse_response
 
+from flashorder.infra.http.bodies import ClientGone
 from flashorder.kernel.errors import Overloaded, Unavailable
 from flashorder.orders.model import ACCEPTED, STEPS, OrderStatus
 from flashorder.orders.queries import OrderQueries
@@ -135,11 +136,13 @@ class OrderStreams:
     ) -> web.StreamResponse:
         """Answer ``request`` with the buyer's order as it moves.
 
-        Raises ``NotFound`` and ``Overloaded`` before anything is written. 204 when the order has
-        ended and the client has seen it all.
+        Raises ``NotFound``, ``Overloaded`` and ``ClientGone`` before anything is written. 204 when
+        the order has ended and the client has seen it all.
         """
         known = _last_event_id(request)
         progress = await self._queries.progress_of_own(order_id, buyer_id)
+        if request.transport is None:
+            raise ClientGone
         if progress.status in ENDING:
             rows = await self._queries.events_since([(order_id, known)])
             if all(buyer_event_view(row) is None for row in rows):

@@ -184,5 +184,10 @@ async def test_what_is_no_address(site: Served, edit: dict[str, str], pointer: s
 
 
 async def test_a_token_without_an_account_finds_none(site: Served) -> None:
-    status, body, _ = await call(site, "GET", "/v1/me", site.bearer())
-    assert (status, body["code"]) == (404, "account_not_found")
+    for method, path, options in (
+        ("GET", "/v1/me", {}),
+        ("PUT", "/v1/me", {"json": {"name": "Nobody"}}),
+        ("POST", "/v1/me/addresses", {"json": HOME}),
+    ):
+        status, body, _ = await call(site, method, path, site.bearer(), **options)
+        assert (status, body["code"]) == (404, "account_not_found")

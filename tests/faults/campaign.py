@@ -191,6 +191,7 @@ class Campaign:
             self._newcomers,
             self._chance,
             sale,
+            self._tokens,
         )
         await self.breaker.heal()
         self._say(f"{options.purchases} purchases under {len(self.faults)} faults")
@@ -232,6 +233,7 @@ class Campaign:
         )
         snapshot.rechecks = rechecks
         snapshot.trims = self._trims.done
+        snapshot.internal_errors = staff.internal_errors
         return snapshot
 
     def _planned_walk(self) -> Walk | None:

@@ -106,6 +106,11 @@ class Call:
         return "" if self.answered is None else self.answered.code
 
     @property
+    def status(self) -> int:
+        """Of the answer; 0 without one."""
+        return 0 if self.answered is None else self.answered.status
+
+    @property
     def body(self) -> dict[str, Any]:
         """The answer's body."""
         return {} if self.answered is None else self.answered.body

@@ -103,8 +103,8 @@ class Operator:
         sale.top_ups[sale.sale_id, sku].append(quantity)
 
     async def end(self, sale: Sale) -> None:
-        """Close it, for good."""
-        await self._call(f"sales/{sale.sale_id}/close", {})
+        """Close it, for good; a sale that is settled has been closed."""
+        await self._call(f"sales/{sale.sale_id}/close", {}, done=frozenset({"invalid_state"}))
 
     async def lose_the_store(self, sale: Sale, losses: int, seconds: float) -> None:
         """Everything in the store is gone; a while later the sale is rebuilt; ``losses`` times."""
@@ -131,11 +131,12 @@ class Operator:
         path: str,
         body: dict[str, Any],
         again: frozenset[str] = frozenset(),
+        done: frozenset[str] = frozenset(),
         timeout_seconds: float = CALL_TIMEOUT_SECONDS,
     ) -> dict[str, Any]:
         """Repeated with its key until it has an answer that stands.
 
-        What has a code of ``again`` is another call, later.
+        What has a code of ``again`` is another call, later; one of ``done`` is as good as done.
         """
         headers = {"Authorization": f"Bearer {self.account.token}"}
         key = str(uuid.uuid4())
@@ -148,7 +149,7 @@ class Operator:
                     url, json=body, headers=headers, timeout=timeout
                 ) as answer:
                     told: dict[str, Any] = await answer.json()
-                    if answer.status < 300:
+                    if answer.status < 300 or told.get("code") in done:
                         return told
                     if told.get("code") in again:
                         key = str(uuid.uuid4())

@@ -44,6 +44,7 @@ LISTS = (
     "rechecks",
     "own_findings",
     "trims",
+    "internal_errors",
 )
 STOCK = f"0/{SALE}/{SKU}"
 

@@ -202,6 +202,8 @@ class Snapshot(msgspec.Struct, kw_only=True):
     rechecks: list[Recheck] = []
     own_findings: list[OwnFinding] = []
     trims: list[Trim] = []
+    internal_errors: list[str] = []
+    """Calls of the staff that were answered 500."""
     log: StoreLog = msgspec.field(default_factory=StoreLog)
     shards: int = 1
     idempotency_secret: str = ""

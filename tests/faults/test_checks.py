@@ -388,6 +388,18 @@ def something_is_overdue(world: World) -> None:
     world.end.overdue.append(Overdue(what="refunds pending", count=1))
 
 
+@planted("quiet.no_answer_is_an_internal_error")
+def a_buyer_is_answered_500(world: World) -> None:
+    call = world.call("look", buyer(1), "", Outcome.UNKNOWN, code="internal_error")
+    assert call.answered is not None
+    world.calls[-1] = Call(call.asked, msgspec.structs.replace(call.answered, status=500))
+
+
+@planted("quiet.no_answer_is_an_internal_error")
+def an_operator_is_answered_500(world: World) -> None:
+    world.end.internal_errors.append("GET admin/orders")
+
+
 @planted("quiet.it_settles_in_time")
 def it_took_too_long(world: World) -> None:
     world.end.settled_seconds = 30.5

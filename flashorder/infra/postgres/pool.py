@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import asyncpg
 import msgspec
 
+from flashorder.infra.transports import is_closed_transport
 from flashorder.kernel.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -129,6 +130,10 @@ def database_failures() -> Iterator[None]:
         asyncpg.IdleInTransactionSessionTimeoutError,
         OSError,  # TimeoutError is one of them
     ) as error:
+        raise DatabaseUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS) from error
+    except RuntimeError as error:
+        if not is_closed_transport(error):
+            raise
         raise DatabaseUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS) from error
 
 

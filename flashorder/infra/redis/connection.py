@@ -18,6 +18,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from flashorder.infra.transports import is_closed_transport
 from flashorder.kernel.errors import Misconfigured, StoreUnavailable
 
 RETRY_AFTER_SECONDS = 1.0
@@ -75,6 +76,10 @@ def store_failures() -> Iterator[None]:
         ClusterDownError,  # includes MasterDown
         OSError,
     ) as error:
+        raise StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS) from error
+    except RuntimeError as error:
+        if not is_closed_transport(error):
+            raise
         raise StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS) from error
     except ResponseError as error:
         if not str(error).startswith(_WILL_NOT):

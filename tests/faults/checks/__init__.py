@@ -60,6 +60,7 @@ CHECKS: dict[str, Judge] = _named(
     quiet.nothing_is_left_to_do,
     quiet.it_settles_in_time,
     quiet.the_service_agrees,
+    quiet.no_answer_is_an_internal_error,
     repeats.doing_it_again_changes_nothing,
 )
 

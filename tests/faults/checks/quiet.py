@@ -8,6 +8,7 @@ from tests.faults.history import History
 from tests.faults.snapshot import Snapshot
 
 SETTLE_SECONDS_MAX = 30.0
+INTERNAL_ERROR = 500
 
 
 def everything_wanted_was_sold(_: History, end: Snapshot) -> Iterator[str]:
@@ -34,6 +35,14 @@ def the_service_agrees(_: History, end: Snapshot) -> Iterator[str]:
     """``flashorder verify`` finds nothing either."""
     for each in end.own_findings:
         yield f"{each.check}: {each.violations}, such as {each.example}"
+
+
+def no_answer_is_an_internal_error(history: History, end: Snapshot) -> Iterator[str]:
+    """Whatever breaks around the service has a name of its own: 500 is a mistake of the service."""
+    for call in history.calls:
+        if call.status == INTERNAL_ERROR:
+            yield str(call)
+    yield from end.internal_errors
 
 
 def it_settles_in_time(_: History, end: Snapshot) -> Iterator[str]:

@@ -19,6 +19,17 @@ PAUSE_SECONDS = 2.0  # a password is worked at for a tenth of a second
 PASSWORD = "correct horse battery staple"
 
 
+async def sign_up(staff: Staff) -> Buyer:
+    """Somebody with an account."""
+    body = {"email": f"{uuid.uuid4().hex}@example.com", "password": PASSWORD, "name": "A. Shopper"}
+    account = (await staff.call("POST", "accounts", body)).must().body
+    del body["name"]
+    tokens = (await staff.call("POST", "tokens", body)).must().body
+    buyer = Buyer(account["account_id"], tokens["access_token"])
+    staff.known[buyer.buyer_id] = buyer
+    return buyer
+
+
 async def sign_up_and_out(staff: Staff) -> None:
     """The whole of an account's life."""
     email = f"{uuid.uuid4().hex}@example.com"

@@ -11,7 +11,7 @@ import aiohttp
 
 from tests.faults.checks.lives import GOODWILL
 from tests.faults.clients import Buyer
-from tests.faults.duties.accounts import ADDRESS
+from tests.faults.duties.accounts import ADDRESS, sign_up
 from tests.faults.duties.staff import CALL_TIMEOUT_SECONDS, SKUS, Interrupted, Staff
 from tests.faults.history import Outcome
 
@@ -57,7 +57,7 @@ async def look_after_payments(staff: Staff) -> None:
 
 async def change_minds(staff: Staff) -> None:
     """Another address, a cancellation before and after paying, a receipt that is confirmed."""
-    buyer, order_id = await _bought(staff)
+    buyer, order_id = await _bought(staff, await sign_up(staff))
     await staff.call("GET", f"orders/{uuid.uuid4()}", by=buyer)
     await staff.call("GET", "orders", by=buyer)
     addresses = [
@@ -99,9 +99,9 @@ async def watch_a_stream(staff: Staff) -> None:
     await staff.call("GET", f"orders/{order_id}/stream", by=buyer)
 
 
-async def _bought(staff: Staff) -> tuple[Buyer, str]:
-    """Somebody new with an order of the main sale, or of the newest beside it."""
-    (buyer,) = staff.newcomers(1)
+async def _bought(staff: Staff, buyer: Buyer | None = None) -> tuple[Buyer, str]:
+    """Somebody, or somebody new, with an order of the main sale or of the newest beside it."""
+    buyer = buyer or staff.newcomers(1)[0]
     for sale in (staff.main_sale, *reversed(staff.sales)):
         sku = staff.chance.choice([each for each in SKUS if each in sale.offers])
         call = await staff.clients.buy(

@@ -16,6 +16,7 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from tests.faults.checks.quiet import INTERNAL_ERROR
 from tests.faults.clients import Buyer, Clients
 from tests.faults.operating import Offer, Operator, Sale
 from tests.faults.shopping import Shopping, plan_errands
@@ -64,9 +65,12 @@ class Staff:
     newcomers: Callable[[int], list[Buyer]]
     chance: random.Random
     main_sale: Sale
+    known: dict[str, Buyer]
+    """Everybody who may have bought, by id: they are asked again at the end."""
     sales: list[Sale] = field(default_factory=list)
     """Those that were opened beside the main one."""
     rounds_done: dict[str, int] = field(default_factory=dict)
+    internal_errors: list[str] = field(default_factory=list)
 
     @property
     def rounds_missing(self) -> list[str]:
@@ -102,6 +106,8 @@ class Staff:
                 raw = await answer.read()
                 is_json = "json" in answer.headers.get("Content-Type", "")
                 told = msgspec.json.decode(raw) if is_json and raw else None
+                if answer.status == INTERNAL_ERROR:
+                    self.internal_errors.append(f"{method} {path}: {told}")
                 return Told(answer.status, told, answer.headers.get("ETag", ""))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return Told(0, None)
