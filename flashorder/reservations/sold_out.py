@@ -37,6 +37,7 @@ RESTS_PER_SCAN: Final = 20.0
 AWAY_REST_SECONDS: Final = 1.0
 FAILED_REST_SECONDS: Final = 30.0
 CATCH_UP_ENTRIES_MAX: Final = 256
+CANCEL_AGAIN_SECONDS: Final = 0.1
 
 Subject: TypeAlias = tuple[int, int, str]
 """Shard, sale (as an integer, whose hash costs nothing) and SKU."""
@@ -153,8 +154,11 @@ class SoldOut:
                 await self._look_or_tell()
         finally:
             stop.cancel()
-            scanning.cancel()
-            await asyncio.gather(scanning, return_exceptions=True)
+            # The client's wait_for may swallow a cancellation, before Python 3.12 (CPython gh-86296);
+            # a worker that was told to stop would stand still for ever.
+            while not scanning.done():
+                scanning.cancel()
+                await asyncio.wait({scanning}, timeout=CANCEL_AGAIN_SECONDS)
             self._replace({}, 0.0)
 
     async def _next_look(self) -> None:

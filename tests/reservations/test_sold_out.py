@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 
 import pytest
@@ -113,6 +113,27 @@ async def eventually(holds: Callable[[], bool], within_seconds: float = 10.0) ->
     async with asyncio.timeout(within_seconds):
         while not holds():
             await asyncio.sleep(0.002)
+
+
+async def test_it_ends_although_a_cancellation_is_swallowed(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by the client's wait_for before Python 3.12, whose inner call is done already."""
+    begun = asyncio.Event()
+
+    async def scan(*_: object) -> None:
+        begun.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(SoldOut, "scan", scan)
+    async with (
+        asyncio.timeout(10),
+        working(redis_url, a_sale(an_item("A", 0))) as worker,
+        running(worker),
+    ):
+        assert worker.ask(a_purchase(worker.sale, sku="A")) == [ReserveCode.SOLD_OUT]
+        await begun.wait()
 
 
 def test_the_filter_never_forgets_and_seldom_errs() -> None:

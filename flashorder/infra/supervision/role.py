@@ -12,6 +12,7 @@ import os
 import random
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,9 @@ BACKOFF_SECONDS_MIN = 0.1
 BACKOFF_SECONDS_MAX = 5.0
 # A role that ran so long is not in a loop of failing starts.
 STEADY_SECONDS = 10.0
+# How long what a dead role has started may hold on to its output, before it is killed as well.
+ORPHANS_SECONDS_MAX = 5.0
+HEAD_POLL_SECONDS = 0.5
 # A role that fails so often before it was ever useful will not mend itself.
 START_FAILURES_MAX = 3
 
@@ -147,14 +151,32 @@ class SupervisedRole:
             self._signal(signal.SIGKILL if self._hurried else signal.SIGTERM)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._log.follow(process.stdout))
+                following = group.create_task(self._log.follow(process.stdout))
                 ending = group.create_task(process.wait())
-            return ending.result()
+                # With asyncio's own loop the wait also is for the output's end.
+                while process.returncode is None:
+                    await asyncio.wait({ending}, timeout=HEAD_POLL_SECONDS)
+                await self._leave_nobody(process.pid, following)
+                ending.cancel()
+            return process.returncode
         except asyncio.CancelledError:
             self._signal(signal.SIGKILL)
             raise
         finally:
             self.pid = None
+
+    async def _leave_nobody(self, head: int, following: asyncio.Task[None]) -> None:
+        """End what the role has started and has not ended with it: the next life does not wait.
+
+        Whoever holds the output is of the role's session, or of nobody that is known here.
+        """
+        await asyncio.wait({following}, timeout=ORPHANS_SECONDS_MAX)
+        if not following.done():
+            self._console.say(self.command.name, "left processes that do not end: killed")
+            with suppress(ProcessLookupError):
+                os.killpg(head, signal.SIGKILL)
+            await asyncio.wait({following}, timeout=HEAD_POLL_SECONDS)
+            following.cancel()
 
     def _signal(self, number: signal.Signals) -> None:
         if self.pid is not None:

@@ -11,11 +11,14 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import psutil
 import pytest
+import uvloop
 
 from flashorder.infra.supervision import Console, RoleCommand, RoleLog, SupervisedRole, role
 from flashorder.infra.supervision.role_log import LINE_BYTES_MAX
 
+NewLoop = Callable[[], asyncio.AbstractEventLoop]
 PATIENT = "import signal, time; signal.pause()"
 STUBBORN = (
     "import signal, time\n"
@@ -83,6 +86,44 @@ async def test_a_killed_role_comes_back(stage: Stage) -> None:
     assert kept.restarts == 1
     assert stage.changes == 2
     assert "killed by SIGKILL; started again" in stage.screen.getvalue()
+
+
+ORPHAN = """
+import os, signal, time
+if os.fork():
+    signal.pause()
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print('orphan', os.getpid(), flush=True)
+while True: time.sleep(1)
+"""
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_it_comes_back_although_a_child_of_it_does_not_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_loop: NewLoop
+) -> None:
+    monkeypatch.setattr(role, "ORPHANS_SECONDS_MAX", 0.1)
+    monkeypatch.setattr(role, "HEAD_POLL_SECONDS", 0.05)
+
+    async def kill_the_head() -> int:
+        stage = Stage(tmp_path)
+        kept = stage.role(ORPHAN)
+        try:
+            await until(lambda: "orphan" in stage.file())
+            first = kept.pid
+            assert first is not None
+            orphan = int(stage.file().split()[1])
+            os.kill(first, signal.SIGKILL)
+            await until(lambda: kept.pid not in (None, first))
+            assert "left processes that do not end" in stage.screen.getvalue()
+            return orphan
+        finally:
+            kept.hurry()
+            await kept.stop()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        orphan = runner.run(kill_the_head())
+    assert not psutil.pid_exists(orphan) or psutil.Process(orphan).status() == "zombie"
 
 
 async def test_stop_ends_it_and_it_stays_ended(stage: Stage) -> None:
