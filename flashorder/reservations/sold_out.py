@@ -154,8 +154,8 @@ class SoldOut:
                 await self._look_or_tell()
         finally:
             stop.cancel()
-            # The client's wait_for may swallow a cancellation, before Python 3.12 (CPython gh-86296);
-            # a worker that was told to stop would stand still for ever.
+            # Before Python 3.12 a wait_for, as the client's, may swallow a cancellation
+            # (CPython gh-86296): a worker that was told to stop would stand still for ever.
             while not scanning.done():
                 scanning.cancel()
                 await asyncio.wait({scanning}, timeout=CANCEL_AGAIN_SECONDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import Mapping
@@ -21,9 +22,14 @@ from tests.faults.system import System
 
 CALL_TIMEOUT_SECONDS = 3.0
 PAUSE_SECONDS = 0.5
+PATIENCE_SECONDS = 180.0
 TOP_UPS = 2
 REBUILD_AGAIN = frozenset({"intents_not_applied", "rebuild_incomplete", "rebuild_overtaken"})
 REBUILD_TIMEOUT_SECONDS = 60.0
+
+
+class NoAnswer(Exception):
+    """The service does not answer any more: worse than anything that a check would tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +143,14 @@ class Operator:
         """Repeated with its key until it has an answer that stands.
 
         What has a code of ``again`` is another call, later; one of ``done`` is as good as done.
+        Raises ``NoAnswer`` when the service is not there for so long that it is not coming back.
         """
         headers = {"Authorization": f"Bearer {self.account.token}"}
         key = str(uuid.uuid4())
         url = f"{self._system.url}/v1/admin/{path}"
         timeout = aiohttp.ClientTimeout(total=timeout_seconds)
-        while True:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
             headers["Idempotency-Key"] = key
             with suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
                 async with self._session.post(
@@ -156,3 +164,4 @@ class Operator:
                     elif answer.status < 500 and told.get("code") != "idempotency_in_flight":
                         raise AssertionError(f"{path}: {told}")
             await asyncio.sleep(PAUSE_SECONDS)
+        raise NoAnswer(f"{path}: none in {PATIENCE_SECONDS:.0f} s")
