@@ -73,3 +73,9 @@ clean: ## remove .venv and caches; the data folder stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	rm -rf build dist flashorder.egg-info
 	find flashorder tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +
+.PHONY: audit
+audit: install-dev ## ask PyPI what is known against the locked dependencies (a mirror cannot be asked)
+	@$(BIN)/uv run --quiet --no-project --isolated --with-requirements requirements/audit.lock \
+		python deploy/audit.py
+
+	$(LOCK) --output-file requirements/audit.lock requirements/audit.in
