@@ -6,6 +6,8 @@ import asyncio
 import time
 import uuid
 from collections import Counter as Counts
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -21,7 +23,6 @@ from flashorder.inventory.reconciliation.model import (
 )
 from flashorder.inventory.reconciliation.reading import Reader
 from flashorder.inventory.reconciliation.store import ReconciliationStore
-from flashorder.kernel.clock import utc_now
 from flashorder.kernel.errors import InvalidState
 from flashorder.kernel.identifiers import new_id
 from flashorder.sales.front import SaleFront
@@ -100,7 +101,8 @@ class ReconciliationService:
         sale_id: uuid.UUID | None = None,
     ) -> Reconciliation:
         """Hold both stores against each other, keep the result, change nothing else."""
-        started_at = utc_now()
+        # By the clock that dates corrections as well: one's own may be ahead of it, or behind.
+        started_at = await self._store.clock()
         first = await self._reader.read(sale_id)
         second = first
         if needs_second(first):
@@ -111,10 +113,10 @@ class ReconciliationService:
             cause,
             requested_by,
             started_at,
-            max(utc_now(), started_at),
+            started_at,
             tuple(judge(first.get(item), reading) for item, reading in second.items()),
         )
-        await self._store.add(run)
+        run = replace(run, finished_at=await self._store.add(run))
         self._tell(run)
         return run
 
@@ -127,7 +129,7 @@ class ReconciliationService:
         run = await self._store.find(reconciliation_id)
         done = await self._store.corrections_of(reconciliation_id)
         if not done:
-            self._check_fresh(run)
+            _check_fresh(run, await self._store.clock())
             await self._store.promise(run, _corrections(run))
         await self.finish_corrections()
         return await self._store.corrections_of(reconciliation_id)
@@ -164,14 +166,6 @@ class ReconciliationService:
         """Forget runs that are old; how many. See sql/prune.sql for which are kept longer."""
         return await self._store.prune(retention_seconds, unbalanced_retention_seconds, limit)
 
-    def _check_fresh(self, run: Reconciliation) -> None:
-        age_seconds = (utc_now() - run.finished_at).total_seconds()
-        if age_seconds > READING_AGE_SECONDS_MAX:
-            raise InvalidState(
-                f"this reconciliation is {age_seconds:.0f} s old: run another, and correct that",
-                code="reconciliation_stale",
-            )
-
     def _tell(self, run: Reconciliation) -> None:
         self._metrics.record(run)
         for item in run.items:
@@ -206,3 +200,12 @@ def _corrections(run: Reconciliation) -> list[Correction]:
         for item in run.items
         if correction_quantity(item)
     ]
+
+
+def _check_fresh(run: Reconciliation, now: datetime) -> None:
+    age_seconds = (now - run.finished_at).total_seconds()
+    if age_seconds > READING_AGE_SECONDS_MAX:
+        raise InvalidState(
+            f"this reconciliation is {age_seconds:.0f} s old: run another, and correct that",
+            code="reconciliation_stale",
+        )

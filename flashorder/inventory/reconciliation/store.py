@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -28,11 +29,17 @@ class ReconciliationStore:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def add(self, run: Reconciliation) -> None:
-        """Keep a finished run and its items."""
+    async def clock(self) -> datetime:
+        """What time it is where all runs and corrections are dated."""
+        with database_failures():
+            now: datetime = await self._pool.fetchval("SELECT clock_timestamp()")
+        return now
+
+    async def add(self, run: Reconciliation) -> datetime:
+        """Keep a run and its items; returns when it was finished."""
         readings = [item.reading for item in run.items]
         async with transaction(self._pool) as connection:
-            await connection.execute(
+            finished_at: datetime = await connection.fetchval(
                 _SQL["insert_reconciliation"],
                 run.reconciliation_id,
                 run.cause,
@@ -57,6 +64,7 @@ class ReconciliationStore:
                 [each.allotted for each in readings],
                 [item.drift for item in run.items],
             )
+        return finished_at
 
     async def find(self, reconciliation_id: uuid.UUID) -> Reconciliation:
         """One run with its items; raises ``NotFound``."""

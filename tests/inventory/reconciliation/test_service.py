@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from structlog.testing import capture_logs
 
+from flashorder.inventory.reconciliation import service, store
 from flashorder.inventory.reconciliation.model import Verdict
 from flashorder.kernel.errors import InvalidState, NotFound
 from tests.inventory.reconciliation.desk import Desk
@@ -28,6 +30,22 @@ async def test_a_balanced_run_is_kept_and_read_back(desk: Desk) -> None:
         run.reconciliation_id
     ]
     assert await desk.service.page(run.reconciliation_id, 10) == []
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+async def test_a_run_is_dated_by_the_clock_that_dates_corrections(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    wrong = lambda: datetime.now(UTC) + timedelta(hours=hours)  # noqa: E731
+    for module in (service, store):
+        monkeypatch.setattr(module, "utc_now", wrong, raising=False)
+    before = await desk.pool.fetchval("SELECT clock_timestamp()")
+    run = await desk.service.run(cause="test")
+    after = await desk.pool.fetchval("SELECT clock_timestamp()")
+    assert before < run.started_at < run.finished_at < after
+    kept, _ = await desk.service.find(run.reconciliation_id)
+    assert (kept.started_at, kept.finished_at) == (run.started_at, run.finished_at)
+    assert await desk.service.correct(run.reconciliation_id) == []
 
 
 @pytest.mark.parametrize("lost", [3, -3])
