@@ -7,13 +7,16 @@ TEST_WORKERS ?= auto
 # cannot hide a missing step. Where there are no wheels: make test TEST_PATH="$$PATH".
 TEST_PATH ?= $(CURDIR)/$(BIN)
 ARGS ?=
+# 200 faults in all. The seeds are pinned, so that a change is judged by what it changes.
+CHAOS_SEEDS ?= 20261 20262
+CHAOS := --faults 100 --purchases 20000 --journeys 600 --seconds 130
 
 # UPGRADE=1 takes the newest versions; without it a lock moves only as far as pyproject.toml does.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run loadtest bench test prove check lint types imports containers lock clean
+.PHONY: help install install-dev run loadtest bench test chaos planted prove check lint types imports containers lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +42,18 @@ bench: ## measure beside floors and peers (needs wrk); ARGS go to `flashorder be
 
 test: install-dev ## run the tests; ARGS go to pytest
 	@PATH="$(TEST_PATH)" $(BIN)/python -m pytest -n $(TEST_WORKERS) --maxprocesses 4 $(ARGS)
+
+chaos: install-dev ## 200 random faults in a sale, pinned seeds, 6 to 8 minutes; ARGS go to `flashorder chaos`
+	@for seed in $(CHAOS_SEEDS); do \
+		rm -rf .chaos/$$seed; \
+		$(BIN)/flashorder chaos --seed $$seed $(CHAOS) --keep .chaos/$$seed $(ARGS) || { \
+			echo "history, snapshot, data and logs: .chaos/$$seed; again: make chaos CHAOS_SEEDS=$$seed"; \
+			exit 1; }; \
+		rm -rf .chaos/$$seed; \
+	done; echo "chaos: seeds $(CHAOS_SEEDS), nothing violated"
+
+planted: install-dev ## plant each known bug into a service: a check must tell of every one (half an hour)
+	@$(BIN)/python -m tests.faults.tester $(ARGS)
 
 prove: install-dev ## the first sale at full size, plain and under kill -9; writes docs/first-sale.md
 	@$(BIN)/python -m loadtest.first_sale --all --report docs
