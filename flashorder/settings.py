@@ -81,6 +81,8 @@ class Settings(BaseSettings):
     sale_settle_delay_seconds: Annotated[float, Field(ge=0)] = 86400.0
     rebuild_drain_timeout_seconds: Seconds = 30.0
     store_timeout_seconds: Seconds = 2.0
+    # How often each role looks whether another server, or a server that was started again, answers.
+    store_watch_seconds: Seconds = 1.0
     store_memory_share_max: Annotated[float, Field(gt=0, le=1)] = 0.85
     connections_max: Positive = 20_000
     connections_per_address_max: Positive = 10_000

@@ -25,7 +25,7 @@
 -- Returns: one code
 --   1 OPENED
 --   2 ALREADY_OPEN      this generation is here; nothing was changed
---   3 STALE_GENERATION  a newer one is here; nothing was changed
+--   3 STALE_GENERATION  a newer one is here, or this one was fenced; nothing was changed
 -- Writes: all keys.
 -- Invariant: the stock of a generation is written once.
 -- Complexity: O(items); a replaced generation is freed in the background.
@@ -62,10 +62,10 @@ for i = 0, count - 1 do
   end
 end
 
-local present = tonumber(redis.call('HGET', sale_key, 'generation') or 0)
-local wanted = tonumber(ARGV[2])
+local sale = redis.call('HMGET', sale_key, 'generation', 'fenced')
+local present, wanted = tonumber(sale[1] or 0), tonumber(ARGV[2])
 if present == wanted then return 2 end
-if present > wanted then return 3 end
+if present > wanted or tonumber(sale[2] or 0) >= wanted then return 3 end
 
 redis.call('SADD', sales_key, ARGV[1])
 for i = 2, #KEYS do redis.call('UNLINK', KEYS[i]) end

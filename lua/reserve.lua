@@ -16,7 +16,8 @@
 --                  and idempotency key), buyer 16, fingerprint 8 (end of the buyer id, hash of the
 --                  request body), address 16 or nothing
 -- ARGV[4+2i] wish   quantity:sku, units from 1 to 999999999
--- Returns: {now_ms, window_ms, code, detail, code, detail, ...}, a pair a purchase in order:
+-- Returns: {now_ms, window_ms, last id, code, detail, code, detail, ...}, a pair a purchase in order;
+--          the last id is that of the newest entry of this batch, or empty where none was accepted
 --    1 ACCEPTED          unit price, minor units
 --    2 REPLAYED          the first record of this token (see the head of reservations/records.py)
 --    3 KEY_REUSED        the token belongs to another request
@@ -27,7 +28,7 @@
 --   14 PAUSED            0
 --   15 SALE_NOT_FOUND    0
 --   16 SKU_NOT_IN_SALE   0
---   17 STALE_GENERATION  generation of the store
+--   17 STALE_GENERATION  generation of the store; 0 when it was taken away (fence_sale.lua)
 --   18 STOCK_MISSING     0: the item is there and its stock is not; refused, never defaulted
 -- Writes: intents (an entry a purchase, as kernel/intents.py has it), tokens, buyers, stock, sold,
 --         accepts.
@@ -82,10 +83,10 @@ local window_ms = tonumber(sale[5] or 0)
 
 -- What refuses every purchase of the batch that is not a replay.
 local closed_code, closed_detail
-if not sale[1] then
+if not sale[2] then
   closed_code, closed_detail = 15, 0
 elseif sale[1] ~= ARGV[1] then
-  closed_code, closed_detail = 17, tonumber(sale[1])
+  closed_code, closed_detail = 17, tonumber(sale[1] or 0)
 elseif sale[2] == 'closed' or sale[2] == 'settled' or now_ms >= tonumber(sale[4]) then
   closed_code, closed_detail = 13, tonumber(sale[4])
 elseif now_ms < tonumber(sale[3]) then
@@ -102,7 +103,7 @@ local holdings = redis.call('HMGET', buyers_key, unpack(holding_fields))
 -- What this batch has changed so far; read before what the store held when it began.
 local new_records, new_holdings = {}, {}
 local items = {}
-local reply = { now_ms, window_ms }
+local reply = { now_ms, window_ms, '' }
 local entries, token_pairs, holding_pairs = {}, {}, {}
 local due_text = string.format('%.0f', now_ms + window_ms)
 
@@ -178,7 +179,7 @@ for i = 1, count do
       holding_pairs[2 * n - 1], holding_pairs[2 * n] = holding_field, held + quantity
     end
   end
-  reply[2 * i + 1], reply[2 * i + 2] = code, detail
+  reply[2 * i + 2], reply[2 * i + 3] = code, detail
 end
 
 if #entries == 0 then
@@ -187,7 +188,7 @@ end
 
 -- Only writes from here. XADD comes first: it is the one that could still be refused.
 for n = 1, #entries do
-  redis.call('XADD', intents_key, '*', 'intent', entries[n])
+  reply[3] = redis.call('XADD', intents_key, '*', 'intent', entries[n])
 end
 redis.call('HSET', tokens_key, unpack(token_pairs))
 redis.call('HSET', buyers_key, unpack(holding_pairs))

@@ -131,6 +131,7 @@ class BreakableStores:
     def __init__(self, folder: DataFolder) -> None:
         self._store = EmbeddedStore(folder, maxmemory="256mb")
         self._database = EmbeddedDatabase(folder, durable=False)
+        self.store_folder = folder.store_folder
         self.store = Breakable(self._store, folder.store_folder)
         self.database = Breakable(self._database, folder.database_folder)
 

@@ -74,7 +74,7 @@ async def fly(connection: AbstractConnection, packed: list[list[bytes]], window:
             await connection.send_packed_command(packed[at])
         if at >= window:
             reply = await connection.read_response()
-            accepted += reply[2::2].count(ReserveCode.ACCEPTED)
+            accepted += reply[3::2].count(ReserveCode.ACCEPTED)
     return accepted
 
 

@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from flashorder.accounts import jobs as account_jobs
-from flashorder.app.parts import Parts, open_parts
+from flashorder.app.parts import Parts, build_fencing, open_parts
 from flashorder.app.role import Role
 from flashorder.consumer import jobs as consumer_jobs
 from flashorder.consumer.dead_letters import DeadLetters
 from flashorder.consumer.metrics import ConsumerMetrics
 from flashorder.consumer.service import Consumer, connections_wanted
+from flashorder.fencing.watch import LifeWatch, Nothing
 from flashorder.fulfilment import jobs as fulfilment_jobs
 from flashorder.fulfilment.metrics import FulfilmentMetrics
 from flashorder.infra.http.idempotency import jobs as idempotency_jobs
@@ -52,9 +53,10 @@ async def build_consumer(settings: Settings) -> AsyncIterator[Role]:
         application="flashorder consumer",
     )
     try:
-        yield Role(
-            [Consumer(redis, pool, settings, ConsumerMetrics(metrics.registry)).run], metrics
-        )
+        consumer = Consumer(redis, pool, settings, ConsumerMetrics(metrics.registry))
+        fencing = build_fencing(settings, pool, metrics.registry)
+        watch = LifeWatch(redis, fencing, consumer, settings)
+        yield Role([consumer.run, watch.run], metrics)
     finally:
         await pool.close()
         await redis.aclose()
@@ -72,7 +74,10 @@ async def build_worker(settings: Settings) -> AsyncIterator[Role]:
             parts.pool, worker_subscriptions(parts, payments), settings, outbox_metrics
         )
         periodic = worker_jobs(parts, payments, outbox_metrics)
-        yield Role([relay.run, lambda stopping: run_jobs(periodic, stopping)], parts.metrics)
+        watch = LifeWatch(parts.redis, parts.fencing, Nothing(), settings)
+        yield Role(
+            [relay.run, lambda stopping: run_jobs(periodic, stopping), watch.run], parts.metrics
+        )
 
 
 def worker_subscriptions(parts: Parts, payments: PaymentService) -> dict[Topic, list[Handler]]:

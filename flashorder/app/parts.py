@@ -10,6 +10,8 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from flashorder.accounts.service import AccountService
+from flashorder.fencing.metrics import FencingMetrics
+from flashorder.fencing.service import Fencing
 from flashorder.fulfilment.carriers.registry import build_carriers
 from flashorder.fulfilment.service import FulfilmentService
 from flashorder.infra.http.idempotency import IdempotencyStore
@@ -41,6 +43,7 @@ class Parts:
     redis: Redis
     pool: Pool
     front: SaleFront
+    fencing: Fencing
     accounts: AccountService
     sales: SalesService
     holds: StoreHolds
@@ -85,6 +88,7 @@ async def open_parts(settings: Settings, role: str) -> AsyncIterator[Parts]:
             redis=redis,
             pool=pool,
             front=front,
+            fencing=build_fencing(settings, pool, metrics.registry),
             accounts=accounts,
             sales=SalesService(pool, front, StockLedger(), settings),
             holds=holds,
@@ -101,6 +105,17 @@ async def open_parts(settings: Settings, role: str) -> AsyncIterator[Parts]:
             authenticator=authenticator,
             metrics=metrics,
         )
+
+
+def build_fencing(settings: Settings, pool: Pool, registry: CollectorRegistry) -> Fencing:
+    """Has connections to the store of its own, one at a time."""
+    url, timeout_seconds = settings.required_redis_url(), settings.store_timeout_seconds
+    return Fencing(
+        pool,
+        lambda: connect_redis(url, timeout_seconds=timeout_seconds, connections_max=1),
+        settings.shards,
+        FencingMetrics(registry),
+    )
 
 
 def _reconciliation(

@@ -13,6 +13,7 @@ from flashorder.app.parts import Parts, open_parts
 from flashorder.app.role import Role, Run, running
 from flashorder.consumer import routes as dead_letter_routes
 from flashorder.consumer.dead_letters import DeadLetters
+from flashorder.fencing.watch import LifeWatch, ToldBatchers
 from flashorder.fulfilment import routes as fulfilment_routes
 from flashorder.infra.http.application import build_application
 from flashorder.infra.http.endpoint import Endpoint
@@ -62,9 +63,11 @@ async def build_web(settings: Settings) -> AsyncIterator[web.Application]:
                 batch_max=settings.batch_purchases_max,
                 waiting_max=settings.waiting_purchases_max,
                 metrics=reserve_metrics,
+                fence=parts.fencing,
             )
             for shard in range(settings.shards)
         ]
+        watch = LifeWatch(parts.redis, parts.fencing, ToldBatchers(batchers), settings)
         admission = Admission(
             parts.redis,
             memory_share_max=settings.store_memory_share_max,
@@ -97,7 +100,13 @@ async def build_web(settings: Settings) -> AsyncIterator[web.Application]:
             parts.pool, providers, settings, accepted, PaymentMetrics(parts.metrics.registry)
         )
         rebuilding = Rebuilding(
-            parts.pool, parts.redis, parts.front, parts.sales, parts.holds, settings
+            parts.pool,
+            parts.redis,
+            parts.front,
+            parts.sales,
+            parts.holds,
+            parts.fencing,
+            settings,
         )
         endpoints: list[Endpoint] = [
             *account_routes.endpoints(parts.accounts, settings),
@@ -129,6 +138,7 @@ async def build_web(settings: Settings) -> AsyncIterator[web.Application]:
             sold_out.run,
             streams.run,
             *(batcher.run for batcher in batchers),
+            watch.run,
             lambda stopping: run_jobs(watches, stopping),
         ]
         await stack.enter_async_context(running(Role(background, parts.metrics)))

@@ -48,6 +48,9 @@ async def rebuild_sale(
 ) -> Rebuilt:
     """``Rebuilding.rebuild`` on the stores of ``settings``; raises what it raises."""
     # Heavy imports wait for the command.
+    from prometheus_client import CollectorRegistry  # noqa: PLC0415
+
+    from flashorder.app.parts import build_fencing  # noqa: PLC0415
     from flashorder.infra.postgres.pool import connect_postgres  # noqa: PLC0415
     from flashorder.infra.redis.connection import connect_redis  # noqa: PLC0415
     from flashorder.inventory.ledger import StockLedger  # noqa: PLC0415
@@ -63,7 +66,8 @@ async def rebuild_sale(
             front = SaleFront(redis, settings.shards)
             sales = SalesService(pool, front, StockLedger(), settings)
             holds = StoreHolds(redis, settings.shards)
-            rebuilding = Rebuilding(pool, redis, front, sales, holds, settings)
+            fencing = build_fencing(settings, pool, CollectorRegistry())
+            rebuilding = Rebuilding(pool, redis, front, sales, holds, fencing, settings)
             return await rebuilding.rebuild(sale_id, force=force, progress=progress)
         finally:
             await pool.close()

@@ -8,7 +8,7 @@ import random
 import secrets
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 import structlog
@@ -28,6 +28,7 @@ from flashorder.consumer.metrics import ConsumerMetrics
 from flashorder.consumer.placing import Placed, Placing
 from flashorder.consumer.stream import IntentStream
 from flashorder.infra.postgres.pool import Pool
+from flashorder.infra.redis.lives import Life, Told
 from flashorder.kernel.errors import Unavailable
 from flashorder.settings import Settings
 
@@ -76,6 +77,14 @@ class Consumer:
             )
             for shard in range(settings.shards)
         ]
+
+    def told(self, shard: int) -> Sequence[Told]:
+        """Which entries were read, for whoever finds out whether the store still has them."""
+        return self._lanes[shard].stream.told
+
+    def settled(self, shard: int, told: Sequence[Told], life: Life) -> None:
+        """It has, or they were given up."""
+        self._lanes[shard].stream.settled(told, life)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Drain until ``stopping``; the batches in hand are finished first."""

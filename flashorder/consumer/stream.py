@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 from flashorder.consumer.entry import Entry
 from flashorder.infra.redis import keys
 from flashorder.infra.redis.connection import store_failures
+from flashorder.infra.redis.lives import Life, Told
 from flashorder.infra.redis.scripts import load_script
 
 GROUP = "orders"
@@ -36,8 +37,19 @@ class IntentStream:
         self._consumer = consumer
         self._entries_max = entries_max
         self._to_ack: list[bytes] = []
+        self._told = [Told()]
         self._claim_from: bytes = _ALL_SEEN
         self._forget_consumers = load_script("forget_consumers")
+
+    @property
+    def told(self) -> Sequence[Told]:
+        """The highest entries that were read, by the server that had been verified last by then."""
+        return self._told
+
+    def settled(self, told: Sequence[Told], life: Life) -> None:
+        """The server has all of ``told``, or it was given up: what others said is forgotten."""
+        kept = [each for each in self._told if each.by == life.identity or each not in told]
+        self._told = kept or [Told(life.identity)]
 
     @property
     def claim_goes_on(self) -> bool:
@@ -158,9 +170,20 @@ class IntentStream:
                     count=self._entries_max,
                     block=block_ms,
                 )
+                # Behind the read: a server that is verified meanwhile is the one that was read.
+                pipe.hget(keys.life(self.shard), "identity")
                 replies = await pipe.execute()
         self._acknowledged(acks)
-        return _entries(replies[-1])
+        entries = _entries(replies[-2])
+        self._hear(replies[-1] or b"", entries)
+        return entries
+
+    def _hear(self, by: bytes, entries: Sequence[Entry]) -> None:
+        if not entries:
+            return
+        if self._told[-1].by != by:
+            self._told.append(Told(by))
+        self._told[-1].highest = max(entries[-1].entry_id, self._told[-1].highest, key=_parse_id)
 
     def _acknowledged(self, acks: Sequence[bytes]) -> None:
         """``acks`` were sent; what has been committed since then stands behind them and was not."""

@@ -18,6 +18,7 @@ import asyncpg
 import structlog
 from redis.asyncio import Redis
 
+from flashorder.fencing.service import Fencing
 from flashorder.infra.postgres.pool import Pool, database_failures
 from flashorder.infra.postgres.sql import load_sql
 from flashorder.kernel.errors import Conflict, InvalidState
@@ -109,6 +110,7 @@ class Rebuilding:
         front: SaleFront,
         sales: SalesService,
         holds: Holds,
+        fencing: Fencing,
         settings: Settings,
     ) -> None:
         self._pool = pool
@@ -116,6 +118,7 @@ class Rebuilding:
         self._front = front
         self._sales = sales
         self._holds = holds
+        self._fencing = fencing
         self._shards = settings.shards
         self._drain_timeout_seconds = settings.rebuild_drain_timeout_seconds
 
@@ -130,6 +133,8 @@ class Rebuilding:
         ``rebuild_incomplete``. Each but the first two leaves the sale paused at the front; the
         same call carries on.
         """
+        # A store that nobody has found behind yet must not be filled beside what it still sells.
+        servers = await self._fencing.settle_all()
         sale = await self._begun(await self._sales.get(sale_id), force, progress)
         progress(Step.OPENING, 0)
         await self._open(sale)
@@ -137,6 +142,7 @@ class Rebuilding:
         # is all that there will ever be of it.
         await self._drain(progress)
         restored = await self._fill(sale, progress)
+        await self._fencing.mark(servers)
         if not await self._sales.finish_generation(sale):
             await self._check_finished(sale)
         log.warning(

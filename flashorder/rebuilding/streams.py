@@ -44,7 +44,8 @@ async def _last_entry(redis: Redis, shard: int) -> tuple[int, int]:
         if "no such key" in str(error):
             return (0, 0)
         raise
-    return parse_entry_id(info["last-generated-id"])
+    # Not the last id: that rises without an entry as well (lua/give_up.lua, lua/mark.lua).
+    return parse_entry_id(info["last-entry"][0]) if info["last-entry"] else (0, 0)
 
 
 async def _is_applied(redis: Redis, shard: int, last: tuple[int, int]) -> bool:

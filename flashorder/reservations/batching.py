@@ -21,10 +21,12 @@ from redis.exceptions import OutOfMemoryError, RedisError
 
 from flashorder.infra.redis import keys
 from flashorder.infra.redis.connection import RETRY_AFTER_SECONDS, store_failures
+from flashorder.infra.redis.lives import Standing, Told, check_life
 from flashorder.infra.redis.scripts import load_script
-from flashorder.kernel.errors import FlashorderError, Overloaded, StoreUnavailable
+from flashorder.kernel.errors import FlashorderError, Overloaded, StoreUnavailable, Unavailable
 from flashorder.reservations.line import ScriptLine
 from flashorder.reservations.metrics import ReserveMetrics
+from flashorder.reservations.ports import Fence
 from flashorder.reservations.records import Purchase, ReserveCode, Verdict
 
 log = structlog.get_logger(__name__)
@@ -44,7 +46,7 @@ class Batcher:
     A purchase is ``Overloaded`` when ``waiting_max`` purchases wait already, and
     ``StoreUnavailable`` at once while the store is known to be away. One whose batch got no answer
     is ``StoreUnavailable`` too: it may have been taken or not, and the same idempotency key tells
-    which on the next try.
+    which on the next try. Nothing is sent to a server whose data ``fence`` has not settled.
     """
 
     def __init__(
@@ -55,13 +57,16 @@ class Batcher:
         batch_max: int,
         waiting_max: int,
         metrics: ReserveMetrics,
+        fence: Fence,
     ) -> None:
-        self._redis = redis
         self._shard = shard
         self._batch_max = batch_max
         self._waiting_max = waiting_max
         self._metrics = metrics
-        self._line = ScriptLine(redis, load_script("reserve"))
+        self._fence = fence
+        self.told = Told()
+        """What this worker was told of the shard's stream."""
+        self._line = ScriptLine(redis, load_script("reserve"), self._greet)
         self._sent_at = 0.0
         # Asking for the running loop costs a system call each time (getpid, in Python 3.11).
         self._loop = asyncio.get_running_loop()
@@ -195,18 +200,35 @@ class Batcher:
         """The verdicts on ``group``; a reply that is none is a failure of those who wait for it."""
         with self._store_watched():
             reply: list[int | bytes] = await self._line.receive()
-        now_ms, window_ms = int(reply[0]), int(reply[1])
+        now_ms, window_ms, last_id = int(reply[0]), int(reply[1]), reply[2]
         verdicts = [
             Verdict(_CODES[number], detail, now_ms, window_ms)
-            for number, detail in zip(reply[2::2], reply[3::2], strict=True)
+            for number, detail in zip(reply[3::2], reply[4::2], strict=True)
         ]
         assert len(verdicts) == len(group), "reserve.lua answers each purchase"
+        if last_id:
+            assert isinstance(last_id, bytes), "reserve.lua answers with an id, or with nothing"
+            self.told.highest = last_id
         self._metrics.store_up.set(1)
         self._metrics.batch_seconds.observe(perf_counter() - self._sent_at)
         self._metrics.batch_purchases.observe(len(group))
-        for number, count in Counter(reply[2::2]).items():
+        for number, count in Counter(reply[3::2]).items():
             self._metrics.by_code[_CODES[number]].inc(count)
         return verdicts
+
+    async def _greet(self, line: ScriptLine) -> None:
+        """Make sure of the server at the other end: it may lack what this worker was told of."""
+        life = await check_life(line.ask, self._shard, self.told)
+        if life.standing is not Standing.VERIFIED:
+            try:
+                await self._fence.settle(self._shard, self.told)
+            except Unavailable as error:
+                raise StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS) from error
+            # Asked once more: what was settled may be another server than this one.
+            life = await check_life(line.ask, self._shard, self.told)
+            if life.standing is not Standing.VERIFIED:
+                raise StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS)
+        self.told.hear(life)
 
     @contextmanager
     def _store_watched(self) -> Iterator[None]:
@@ -242,14 +264,17 @@ class Batcher:
                 log.exception("purchase_not_settled", shard=self._shard)
 
     async def _until_back(self, stop: asyncio.Future[Any]) -> None:
+        await self._line.close()  # it would lead to the same server, whatever that is by now
         while not stop.done():
             try:
                 with store_failures():
-                    await self._redis.ping()
-            except (StoreUnavailable, RedisError):
-                pause = PROBE_SECONDS * random.uniform(0.5, 1.5)
-                await asyncio.wait({stop}, timeout=pause)
+                    await self._line.open()
+            except (FlashorderError, RedisError) as error:
+                log.debug("store_not_entered", shard=self._shard, error=repr(error))
+            except Exception:  # whatever it is, it must not take the batcher with it
+                log.exception("store_not_entered", shard=self._shard)
             else:
                 self._away = False
                 log.info("store_available", shard=self._shard)
                 return
+            await asyncio.wait({stop}, timeout=PROBE_SECONDS * random.uniform(0.5, 1.5))

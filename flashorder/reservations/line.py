@@ -10,7 +10,7 @@ speaks TLS, reads, and disconnects when a command is broken off.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from hiredis import pack_command
@@ -25,13 +25,17 @@ class ScriptLine:
     """``send`` a call, then ``receive`` its reply. Raises what redis-py raises.
 
     A call whose reply was not received may have been executed or not. The time-out is that of
-    ``redis``; after a failure the next ``send`` connects again.
+    ``redis``; after a failure the next ``send`` connects again. Nothing is sent on a connection
+    before ``greet`` has returned: what it raises ends the connection.
     """
 
-    def __init__(self, redis: Redis, script: Script) -> None:
+    def __init__(
+        self, redis: Redis, script: Script, greet: Callable[[ScriptLine], Awaitable[None]]
+    ) -> None:
         self._pool: Any = redis.connection_pool  # not typed throughout
         self._script = script
         self._redis = redis
+        self._greet = greet
         self._timeout_seconds: float | None = self._pool.connection_kwargs.get("socket_timeout")
         self._connection: Any = None
         self._packed = b""
@@ -42,8 +46,8 @@ class ScriptLine:
         """Call the script; ``idle`` says that the connection may have been lost unnoticed."""
         command: Any = ("EVALSHA", self._script.sha, len(keys), *keys, *args)
         self._packed = pack_command(command)
-        if idle:
-            await self._look_after()
+        if idle or not self._connection.is_connected:  # or else redis-py would connect by itself
+            await self.open()
         await self._bounded(self._connection.send_packed_command(self._packed))
 
     async def receive(self) -> Any:
@@ -55,12 +59,24 @@ class ScriptLine:
             await self._bounded(self._connection.send_packed_command(self._packed))
             return await self._bounded(self._connection.read_response())
 
+    async def ask(
+        self, script: Script, keys: Sequence[str | bytes], args: Sequence[str | bytes | int]
+    ) -> Any:
+        """Run another script, on this very connection; between two calls, or in ``greet``."""
+        call: Any = ("EVALSHA", script.sha, len(keys), *keys, *args)
+        lesson: Any = ("SCRIPT", "LOAD", script.source)
+        try:
+            return await self._exchange(pack_command(call))
+        except NoScriptError:
+            await self._exchange(pack_command(lesson))
+            return await self._exchange(pack_command(call))
+
     async def close(self) -> None:
         """Give the connection up."""
         if self._connection is not None:
             await self._connection.disconnect(nowait=True)
 
-    async def _look_after(self) -> None:
+    async def open(self) -> None:
         """Have a connection that was not closed in the meantime, as an idle one may be."""
         if self._connection is None:
             self._connection = self._pool.make_connection()
@@ -70,6 +86,15 @@ class ScriptLine:
                 return  # neither its end nor anything unasked has come in
             await self._connection.disconnect(nowait=True)
         await self._bounded(self._connection.connect())
+        try:
+            await self._greet(self)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _exchange(self, packed: bytes) -> Any:
+        await self._bounded(self._connection.send_packed_command(packed))
+        return await self._bounded(self._connection.read_response())
 
     async def _bounded(self, step: Any) -> Any:
         try:

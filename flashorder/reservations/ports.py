@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from flashorder.infra.redis.lives import Told
+
 
 class ReleaseOutcome(StrEnum):
     """What became of giving units back; every one of them is final."""
@@ -72,4 +74,15 @@ class AcceptedPurchases(Protocol):
 
     async def find(self, order_id: uuid.UUID, buyer_id: uuid.UUID) -> AcceptedPurchase | None:
         """The purchase, if this buyer made it in a sale that the front still knows."""
+        ...
+
+
+class Fence(Protocol):
+    """Stands between a store that may be behind and those who would buy from it."""
+
+    async def settle(self, shard: int, told: Told) -> None:
+        """Return once the data of the server that answers now is verified, or given up.
+
+        Raises ``Unavailable`` while that cannot be known: when the store is away, or PostgreSQL.
+        """
         ...

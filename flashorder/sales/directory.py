@@ -13,7 +13,7 @@ import structlog
 
 from flashorder.infra.redis.connection import RETRY_AFTER_SECONDS
 from flashorder.kernel.errors import StoreUnavailable
-from flashorder.sales.front import FrontSale, SaleFront
+from flashorder.sales.front import FENCED, FrontSale, SaleFront
 
 log = structlog.get_logger(__name__)
 GENERATIONS_REMEMBERED_MAX = 10_000
@@ -161,7 +161,8 @@ class SaleDirectory:
             self._generations.popitem(last=False)
         if highest == sale.generation:
             return sale
-        log.error("sale_generation_went_back", sale_id=str(sale.sale_id), highest=highest)
+        if sale.generation != FENCED:  # that was told by whoever fenced it
+            log.error("sale_generation_went_back", sale_id=str(sale.sale_id), highest=highest)
         return replace(sale, generation=highest)
 
 

@@ -11,7 +11,7 @@ from flashorder.infra.postgres.pool import Connection, Pool, database_failures, 
 from flashorder.kernel.errors import Conflict, NotFound
 from flashorder.sales import store
 from flashorder.sales.convergence import Convergence
-from flashorder.sales.front import SaleFront
+from flashorder.sales.front import FENCED, SaleFront
 from flashorder.sales.model import SALE, Sale, SaleStatus
 from flashorder.sales.ports import StockLedger
 from flashorder.sales.store import SQL
@@ -109,6 +109,8 @@ class Settling:
         shards = await self._front.snapshot(sale_id)
         if not shards:
             return None
+        if any(shard.generation == FENCED for shard in shards):
+            raise _not_drained("its store is behind what was told: rebuild it first")
         total: Counter[str] = Counter()
         for shard in shards:
             total.update(shard.sold)

@@ -114,7 +114,7 @@ class Shop:
             keys.reserve_keys(0, self.sale_id),
             (1, self.sale_id.bytes, *purchase.arguments()),
         )
-        assert reply[2] == 1, reply
+        assert reply[3] == 1, reply
         return Bought(uuid.UUID(bytes=purchase.prefix + purchase.token), uuid.UUID(bytes=buyer))
 
     async def place(self, quantity: int = 1, buyer_id: uuid.UUID | None = None) -> Bought:

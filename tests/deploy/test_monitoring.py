@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from flashorder.consumer.metrics import ConsumerMetrics
+from flashorder.fencing.metrics import FencingMetrics
 from flashorder.fulfilment.metrics import FulfilmentMetrics
 from flashorder.infra.telemetry.metrics import Metrics
 from flashorder.inventory.reconciliation.service import ReconciliationMetrics
@@ -33,8 +34,8 @@ def exported() -> set[str]:
     """The names of every sample that any role can tell."""
     metrics = Metrics(role="any")
     for family in (
-        ConsumerMetrics, FulfilmentMetrics, OutboxMetrics, PaymentMetrics, ReconciliationMetrics,
-        ReserveMetrics,
+        ConsumerMetrics, FencingMetrics, FulfilmentMetrics, OutboxMetrics, PaymentMetrics,
+        ReconciliationMetrics, ReserveMetrics,
     ):  # fmt: skip
         family(metrics.registry)
     return {

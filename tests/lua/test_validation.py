@@ -22,6 +22,9 @@ KEYS = {
     "restore": (SALE.sale, SALE.stock, SALE.sold, SALE.buyers, SALE.tokens, SALE.accepts),
     "release": (SALE.sale, SALE.stock, SALE.sold, SALE.buyers, SALE.tokens),
     "top_up": (SALE.sale, SALE.stock, SALE.top_ups),
+    "check_life": (keys.life(0), keys.intents(0)),
+    "begin_life": (keys.life(0), keys.intents(0)),
+    "give_up": (keys.life(0), keys.intents(0)),
     "sold_out": (
         *(SALE.sale, SALE.items, SALE.stock, SALE.tokens, SALE.accepts),
         SALE.leases,
@@ -44,6 +47,9 @@ GOOD: dict[str, list[Any]] = {
     ],
     "release": [b"t" * 10, b"x" * 6, b"b" * 16, 1],
     "top_up": [2, b"i" * 16, "A", 3],
+    "check_life": ["", "0-0"],
+    "begin_life": ["a server", "0-0"],
+    "give_up": ["a server", "0-0", "orders"],
     "sold_out": ["A", 0, 90],
 }
 BAD: list[tuple[str, int, Any]] = [
@@ -64,6 +70,9 @@ BAD: list[tuple[str, int, Any]] = [
     *(("top_up", 3, quantity) for quantity in (0.5, "x")),
     *(("sold_out", 1, known) for known in (0.5, "x", "")),
     *(("sold_out", 2, lease_ms) for lease_ms in (0, 1001, 1.5, "x")),
+    *(("check_life", 1, told) for told in ("", "0", "1-", "x-1", "1-1-1", " 1-1")),
+    *(("begin_life", 1, applied) for applied in ("", "0", "-1", "1.5-0")),
+    *(("give_up", 1, known) for known in ("", "0", "1-x")),
     ("restore", 6, b"u" * 9),
     ("restore", 8, b"b" * 15),
     ("restore", 9, "B"),

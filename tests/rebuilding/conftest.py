@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from itertools import count
 
 import pytest_asyncio
+from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from flashorder.consumer import Consumer
+from flashorder.fencing.metrics import FencingMetrics
+from flashorder.fencing.service import Fencing
 from flashorder.infra.postgres.pool import Pool
 from flashorder.infra.redis import keys
 from flashorder.infra.redis.connection import connect_redis
@@ -41,6 +44,7 @@ class Market:
     settings: Settings
     sale: Sale
     holds: StoreHolds
+    fencing: Fencing
     rebuilding: Rebuilding
     newcomers: Iterator[int] = field(default_factory=count)
 
@@ -70,7 +74,7 @@ class Market:
             keys.reserve_keys(shard, self.sale.sale_id),
             (there or 1, self.sale.sale_id.bytes, *wish.arguments()),
         )
-        return ReserveCode(reply[2]), reply[3]
+        return ReserveCode(reply[3]), reply[4]
 
     async def buy(self, **wish: object) -> Purchase:
         """A purchase that is accepted."""
@@ -132,6 +136,14 @@ async def market(house: House, redis_url: str) -> AsyncIterator[Market]:  # noqa
     )
     holds = StoreHolds(redis, settings.shards)
     sale = await house.opened()
-    rebuilding = Rebuilding(house.pool, redis, house.front, house.service, holds, settings)
-    yield Market(house.pool, redis, house.front, house.service, settings, sale, holds, rebuilding)
+    fencing = Fencing(
+        house.pool,
+        lambda: connect_redis(redis_url, connections_max=1),
+        settings.shards,
+        FencingMetrics(CollectorRegistry()),
+    )
+    rebuilding = Rebuilding(house.pool, redis, house.front, house.service, holds, fencing, settings)
+    yield Market(
+        house.pool, redis, house.front, house.service, settings, sale, holds, fencing, rebuilding
+    )
     await redis.aclose()

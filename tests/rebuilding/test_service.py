@@ -285,6 +285,7 @@ async def test_what_the_stream_holds_is_waited_for(market: Market) -> None:
         market.front,
         market.sales,
         market.holds,
+        market.fencing,
         market.settings.model_copy(update={"rebuild_drain_timeout_seconds": 10.0}),
     )
     await asyncio.gather(

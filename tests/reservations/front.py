@@ -115,7 +115,7 @@ class SyncFront:
             self.sale.sale_id.bytes,
             *(value for each in purchases for value in each.arguments()),
         )
-        return list(zip(reply[2::2], reply[3::2], strict=True))
+        return list(zip(reply[3::2], reply[4::2], strict=True))
 
     def release(self, purchase: Purchase, hold: int, prefix: bytes | None = None) -> int:
         k = self.keys

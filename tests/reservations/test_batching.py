@@ -20,6 +20,7 @@ from flashorder.reservations.line import ScriptLine
 from flashorder.reservations.metrics import ReserveMetrics
 from flashorder.reservations.records import ReserveCode, Verdict
 from flashorder.sales.front import FrontSale, SaleFront
+from tests.reservations.fences import Trusting
 from tests.reservations.front import a_purchase, a_sale, an_item
 from tests.stores import BreakableStores
 
@@ -35,6 +36,7 @@ async def flying(
         batch_max=batch_max,
         waiting_max=waiting_max,
         metrics=ReserveMetrics(CollectorRegistry()),
+        fence=Trusting(client),
     )
     stopping = asyncio.Event()
     owner = asyncio.create_task(batcher.run(stopping))
@@ -156,7 +158,9 @@ async def test_a_batch_that_landed_is_told_although_the_next_cannot_take_off(
         await eventually(lambda: not batcher.store_is_away)
 
 
-@pytest.mark.parametrize("reply", [[], [1, 2, 1], [1, 2, 99, 0], [1, 2, 1, 5, 1, 5]])
+@pytest.mark.parametrize(
+    "reply", [[], [1, 2, b"", 1], [1, 2, b"", 99, 0], [1, 2, 3, 1, 5], [1, 2, b"", 1, 5, 1, 5]]
+)
 async def test_a_reply_that_is_none_is_a_failure_of_those_who_wait_for_it(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, reply: list[int]
 ) -> None:
@@ -189,6 +193,7 @@ async def test_a_purchase_that_cannot_be_settled_costs_the_others_nothing(redis_
 async def test_a_full_store_refuses_and_sells_again(redis_url: str) -> None:
     async with flying(redis_url) as (batcher, client):
         sale = await opened(client)
+        await batcher.submit(a_purchase(sale))
         used = int((await client.info("memory"))["used_memory"])
         before = (await client.config_get("maxmemory"))["maxmemory"]
         await client.config_set("maxmemory", used // 2)

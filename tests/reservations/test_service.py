@@ -28,6 +28,7 @@ from flashorder.reservations.service import NOTHING_LEFT, Reservations
 from flashorder.reservations.sold_out import SoldOut
 from flashorder.sales.directory import SaleDirectory
 from flashorder.sales.front import FrontSale, SaleFront
+from tests.reservations.fences import Trusting
 from tests.reservations.front import SECRET, a_sale, an_item
 
 SHARDS = 2
@@ -74,7 +75,9 @@ async def shop(redis_url: str) -> AsyncIterator[Shop]:
     front = SaleFront(redis, SHARDS)
     directory = SaleDirectory(front, refresh_seconds=60)
     batchers = [
-        Batcher(redis, shard, batch_max=256, waiting_max=1000, metrics=metrics)
+        Batcher(
+            redis, shard, batch_max=256, waiting_max=1000, metrics=metrics, fence=Trusting(redis)
+        )
         for shard in range(SHARDS)
     ]
     admission = Admission(redis, memory_share_max=0.9, metrics=metrics)

@@ -15,6 +15,13 @@ def intents(shard: int) -> str:
     return f"{{s{shard}}}:intents"
 
 
+def life(shard: int) -> str:
+    """Hash: whose data the shard's was when it was verified last (``identity``, a server's run_id),
+    where each of the last lives of it began (``lives``: `` identity@id`` one after the other), and
+    which one began by giving up what it lacked (``gave_up``, an identity)."""
+    return f"{{s{shard}}}:life"
+
+
 def sales(shard: int) -> str:
     """Set: the ids of the sales that the shard knows, as text."""
     return f"{{s{shard}}}:sales"
@@ -25,7 +32,8 @@ class SaleKeys:
     """The keys of one sale in one shard; templates as the headers of lua/ name them."""
 
     sale: str
-    """Hash ``{sN}:sale:<id>``: status, starts_at_ms, ends_at_ms, generation, revision, …"""
+    """Hash ``{sN}:sale:<id>``: status, starts_at_ms, ends_at_ms, generation, revision, …; of one
+    that was fenced the generation is called ``fenced``."""
     items: str
     """Hash ``{sN}:sale:<id>:items``: ``<sku>`` → ``price|limit|list price|name``."""
     stock: str

@@ -25,7 +25,8 @@ class Verdict(StrEnum):
     DRIFTING = "drifting"
     INCONCLUSIVE = "inconclusive"
     FRONT_MISSING = "front_missing"
-    """PostgreSQL says that the sale is at the front, and the front does not know it."""
+    """PostgreSQL says that the sale is at the front, and the front does not know it, or was fenced:
+    its store is behind what was told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ class Moving:
 
 @dataclass(frozen=True, slots=True)
 class ItemReading:
-    """Units of one SKU of one sale in one reading; ``at_front`` False: the front lacks it."""
+    """Units of one SKU of one sale in one reading; ``at_front`` False: the front lacks it, or has
+    it fenced."""
 
     sale_id: uuid.UUID
     sku: str

@@ -20,7 +20,7 @@ from flashorder.inventory.reconciliation.stream import (
     group_state,
     read_entries,
 )
-from flashorder.sales.front import SaleFront, ShardSnapshot
+from flashorder.sales.front import FENCED, SaleFront, ShardSnapshot
 
 _SQL = load_sql("flashorder.inventory.reconciliation")
 _SEQ_MAX = 2**63 - 1
@@ -123,7 +123,9 @@ class Reader:
         orders = await _by_sku(connection, "read_orders", *window)
         dead = await _by_sku(connection, "read_dead_letters", *window)
         adjusted = await _by_sku(connection, "read_adjustments", sale_id, front.began_at)
-        whole = len(snapshots) == self._shards
+        whole = len(snapshots) == self._shards and all(
+            each.generation != FENCED for each in snapshots
+        )
         same_generation = all(each.generation == generation for each in snapshots)
         return [
             _with_database(

@@ -1,6 +1,7 @@
 """What a sale looks like at the front, and the scripts that open, change and read it there."""
 
 from flashorder.sales.front.model import (
+    FENCED,
     ChangeOutcome,
     FrontItem,
     FrontSale,
@@ -13,6 +14,7 @@ from flashorder.sales.front.model import (
 from flashorder.sales.front.scripts import SaleFront
 
 __all__ = [
+    "FENCED",
     "ChangeOutcome",
     "FrontItem",
     "FrontSale",

@@ -5,8 +5,13 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from flashorder.sales.model import SaleStatus
+
+FENCED: Final = 0
+"""In place of the generation of a sale that was fenced: the store that it stands in is behind what
+was told, and it sells nothing until it is built anew (docs/adr/0016)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class FrontItem:
 
 @dataclass(frozen=True, slots=True)
 class FrontSale:
-    """A sale as the front holds it, all of its shards added up."""
+    """A sale as the front holds it, all of its shards added up; the head is the first shard's."""
 
     sale_id: uuid.UUID
     title: str
@@ -97,7 +102,10 @@ class TopUpOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ShardSnapshot:
-    """Stock of one shard with the last id of its intents stream, in one read."""
+    """Stock of one shard with the last id of its intents stream, in one read.
+
+    ``generation`` is ``FENCED`` where the shard's store is behind what was told.
+    """
 
     shard: int
     generation: int

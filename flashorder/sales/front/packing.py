@@ -6,7 +6,7 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 
-from flashorder.sales.front.model import FrontItem, FrontSale
+from flashorder.sales.front.model import FENCED, FrontItem, FrontSale
 from flashorder.sales.model import SaleStatus
 
 
@@ -45,7 +45,7 @@ def unpack_sale(sale_id: uuid.UUID, replies: Sequence[dict[bytes, bytes]]) -> Fr
         starts_at_ms=int(head[b"starts_at_ms"]),
         ends_at_ms=int(head[b"ends_at_ms"]),
         payment_window_seconds=int(head[b"window_ms"]) // 1000,
-        generation=int(head[b"generation"]),
+        generation=int(head.get(b"generation", FENCED)),
         revision=int(head[b"revision"]),
         items=tuple(
             _unpack_item(sku.decode(), packed.decode(), remaining, sold)

@@ -58,12 +58,13 @@ class SaleFront:
 
     Every change may be made again after a lost answer: each is idempotent by generation, revision
     or id. With several shards a change reaches them one after the other; until it has reached all,
-    repeat it.
+    repeat it. With ``only`` that one of the ``shards`` alone is told, with its portion of units.
     """
 
-    def __init__(self, redis: Redis, shards: int) -> None:
+    def __init__(self, redis: Redis, shards: int, *, only: int | None = None) -> None:
         self._redis = redis
         self._shards = shards
+        self._told = range(shards) if only is None else range(only, only + 1)
         self._open = load_script("open_sale")
         self._change = load_script("change_sale")
         self._top_up = load_script("top_up")
@@ -106,7 +107,7 @@ class SaleFront:
     async def change(self, sale: FrontSale) -> ChangeOutcome:
         """Bring status, window, limits and prices to ``sale.revision``; never touches stock."""
         outcomes = []
-        for shard in range(self._shards):
+        for shard in self._told:
             key = sale_keys(shard, sale.sale_id)
             items = ((item.sku, pack_item(item)) for item in sale.items)
             with store_failures():
@@ -136,7 +137,7 @@ class SaleFront:
         BELOW_ZERO of one shard leaves what the others gave.
         """
         outcomes = []
-        for shard in range(self._shards):
+        for shard in self._told:
             portion = portion_of(quantity, shard, self._shards)
             key = sale_keys(shard, sale_id)
             with store_failures():
@@ -234,7 +235,7 @@ class SaleFront:
 
     async def remove(self, sale_id: uuid.UUID) -> None:
         """Forget a settled sale: every key of it. Idempotent."""
-        for shard in range(self._shards):
+        for shard in self._told:
             with store_failures():
                 await self._redis.srem(keys.sales(shard), str(sale_id))
                 await self._redis.unlink(*sale_keys(shard, sale_id).all())

@@ -86,7 +86,7 @@ class Desk:
             (1, self.sale_id.bytes, order_id_prefix() + token + buyer + buyer[-4:] + b"body",
              f"{quantity}:{SKU}"),
         )  # fmt: skip
-        assert reply[2] == 1, reply
+        assert reply[3] == 1, reply
 
     async def take(self, count: int = 1) -> list[Entry]:
         """Read entries as the consumer does; not acknowledged yet."""
