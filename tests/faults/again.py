@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
@@ -16,7 +16,7 @@ from flashorder.payments.signatures import sign
 from tests.faults.clients import Buyer
 from tests.faults.reading import read_labels
 from tests.faults.snapshot import Recheck
-from tests.faults.system import System
+from tests.faults.system import WEB, System
 
 # Everything that an order is made of. Not here: idempotency keys, sessions, and the log of
 # reconciliations, which grows with each by design.
@@ -129,7 +129,9 @@ async def _post(
     event_id: str,
     body: bytes,
 ) -> None:
-    headers = sign(secret, event_id, datetime.now(UTC), body)
+    # By the clock of who listens: what is an hour old by that is refused, and rightly.
+    wrong_seconds = system.shape.clocks.get(WEB, 0.0)
+    headers = sign(secret, event_id, datetime.now(UTC) + timedelta(seconds=wrong_seconds), body)
     headers["Content-Type"] = "application/json"
     url = f"{system.direct_url}/v1/webhooks/{of}/simulator"
     async with session.post(url, data=body, headers=headers) as answer:
