@@ -1,5 +1,6 @@
 -- change_sale.lua
 -- Purpose: bring status, window, limits and prices of a sale up to a revision; never its stock.
+--          A generation that was filled anew is full from then on.
 -- KEYS[1] sale   {sN}:sale:<sale_id>        hash
 -- KEYS[2] items  {sN}:sale:<sale_id>:items  hash
 -- ARGV[1] generation    integer, from 1
@@ -62,4 +63,5 @@ end
 redis.call('HSET', sale_key,
   'revision', ARGV[2], 'status', ARGV[3], 'title', ARGV[4],
   'starts_at_ms', ARGV[5], 'ends_at_ms', ARGV[6], 'window_ms', ARGV[7])
+redis.call('HDEL', sale_key, 'filling')
 return 1

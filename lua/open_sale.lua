@@ -13,7 +13,8 @@
 -- ARGV[1] sale_id       text
 -- ARGV[2] generation    integer, from 1
 -- ARGV[3] revision      integer, from 1
--- ARGV[4] status        scheduled, open, paused or closed
+-- ARGV[4] status        scheduled, open, paused, closed, or filling: paused, and honour.lua takes
+--                       nothing before change_sale.lua says how the sale goes on
 -- ARGV[5] title         text
 -- ARGV[6] currency      ISO 4217 code
 -- ARGV[7] starts_at_ms  Unix ms
@@ -39,7 +40,7 @@ end
 local function whole(text, least)
   return string.match(text, '^%d+$') and #text <= 15 and tonumber(text) >= least
 end
-local STATUSES = { scheduled = true, open = true, paused = true, closed = true }
+local STATUSES = { scheduled = true, open = true, paused = true, closed = true, filling = true }
 if not (whole(ARGV[2], 1) and whole(ARGV[3], 1)) then
   return redis.error_reply('ERR open_sale: generation or revision is not a positive integer')
 end
@@ -75,7 +76,12 @@ for i = 0, count - 1 do
   redis.call('HSET', stock_key, ARGV[at], ARGV[at + 2])
   redis.call('HSET', sold_key, ARGV[at], 0)
 end
+local status = ARGV[4]
+if status == 'filling' then
+  status = 'paused'
+  redis.call('HSET', sale_key, 'filling', 1)
+end
 redis.call('HSET', sale_key,
-  'generation', ARGV[2], 'revision', ARGV[3], 'status', ARGV[4], 'title', ARGV[5],
+  'generation', ARGV[2], 'revision', ARGV[3], 'status', status, 'title', ARGV[5],
   'currency', ARGV[6], 'starts_at_ms', ARGV[7], 'ends_at_ms', ARGV[8], 'window_ms', ARGV[9])
 return 1

@@ -13,7 +13,7 @@ from flashorder.app.parts import Parts, open_parts
 from flashorder.app.role import Role, Run, running
 from flashorder.consumer import routes as dead_letter_routes
 from flashorder.consumer.dead_letters import DeadLetters
-from flashorder.fencing.watch import LifeWatch, ToldBatchers
+from flashorder.fencing.watch import LifeWatch, ToldLines
 from flashorder.fulfilment import routes as fulfilment_routes
 from flashorder.infra.http.application import build_application
 from flashorder.infra.http.endpoint import Endpoint
@@ -34,9 +34,11 @@ from flashorder.payments.providers.registry import open_providers
 from flashorder.payments.service import PaymentService
 from flashorder.rebuilding import routes as rebuilding_routes
 from flashorder.rebuilding.service import Rebuilding
+from flashorder.reservations import receipt_routes
 from flashorder.reservations import routes as reservation_routes
 from flashorder.reservations.admission import Admission
 from flashorder.reservations.batching import Batcher
+from flashorder.reservations.honouring import Honouring
 from flashorder.reservations.metrics import ReserveMetrics
 from flashorder.reservations.service import Reservations
 from flashorder.reservations.sold_out import SoldOut
@@ -67,7 +69,6 @@ async def build_web(settings: Settings) -> AsyncIterator[web.Application]:
             )
             for shard in range(settings.shards)
         ]
-        watch = LifeWatch(parts.redis, parts.fencing, ToldBatchers(batchers), settings)
         admission = Admission(
             parts.redis,
             memory_share_max=settings.store_memory_share_max,
@@ -87,6 +88,10 @@ async def build_web(settings: Settings) -> AsyncIterator[web.Application]:
             sold_out,
             secret=settings.derived_key("idempotency"),
         )
+        honouring = Honouring(parts.redis, settings.shards, admission, parts.fencing)
+        stack.push_async_callback(honouring.close)
+        told = ToldLines([batcher.told for batcher in batchers], honouring.told)
+        watch = LifeWatch(parts.redis, parts.fencing, told, settings)
         accepted = RememberedPurchases(reservations, FrontMemory(parts.pool, parts.front))
         queries = OrderQueries(parts.pool, accepted)
         streams = OrderStreams(
@@ -112,6 +117,7 @@ async def build_web(settings: Settings) -> AsyncIterator[web.Application]:
             *account_routes.endpoints(parts.accounts, settings),
             *sale_routes.endpoints(directory),
             *reservation_routes.endpoints(reservations),
+            *receipt_routes.endpoints(reservations, honouring, reserve_metrics),
             *order_routes.endpoints(parts.orders, queries, streams),
             *payment_routes.endpoints(payments),
             *fulfilment_routes.endpoints(parts.fulfilment),

@@ -189,6 +189,7 @@ async def _explain_missing(connection: Connection, shard: int, columns: Columns)
     )
     if strangers:
         raise EntryRefused(f"another order has the place of {strangers[0]['order_id']}")
+    await connection.execute(SQL["extend_due"], of["order_id"], of["due_ms"])
 
 
 def _sift(

@@ -14,7 +14,6 @@ from redis.asyncio import Redis
 from flashorder.fencing.lives import Lives
 from flashorder.infra.redis.lives import Life, Standing, Told
 from flashorder.kernel.errors import Unavailable
-from flashorder.reservations.batching import Batcher
 from flashorder.reservations.ports import Fence
 from flashorder.settings import Settings
 
@@ -44,15 +43,18 @@ class Nothing:
         """Nothing to forget."""
 
 
-class ToldBatchers:
-    """The knowledge of a web worker: each batcher's, who asks on its own line before it forgets."""
+class ToldLines:
+    """The knowledge of a web worker: its lines', each of which asks before it forgets.
 
-    def __init__(self, batchers: Sequence[Batcher]) -> None:
-        self._batchers = batchers
+    ``lines`` are of one kind each, by shard.
+    """
+
+    def __init__(self, *lines: Sequence[Told]) -> None:
+        self._lines = lines
 
     def told(self, shard: int) -> Sequence[Told]:
-        """What the shard's batcher was told."""
-        return (self._batchers[shard].told,)
+        """What each line to the shard was told."""
+        return [each[shard] for each in self._lines]
 
     def settled(self, shard: int, told: Sequence[Told], life: Life) -> None:
         """Nothing: the line may lead to another server still."""

@@ -168,8 +168,8 @@ class Rebuilding:
     async def _open(self, sale: Sale) -> None:
         """The new generation with its whole stock, paused; top-ups by their ids, as ever."""
         # One revision below the present, so that finishing brings it to its real state.
-        paused = replace(front_sale(sale), status=SaleStatus.PAUSED, revision=sale.revision - 1)
-        if await self._front.open(paused) is OpenOutcome.STALE_GENERATION:
+        before = replace(front_sale(sale), revision=sale.revision - 1)
+        if await self._front.open_to_fill(before) is OpenOutcome.STALE_GENERATION:
             raise _overtaken()
         while waiting := await store.unapplied_top_ups(self._pool, sale.sale_id, TOP_UPS_PER_ROUND):
             for top_up in waiting:

@@ -21,9 +21,9 @@ from redis.exceptions import OutOfMemoryError, RedisError
 
 from flashorder.infra.redis import keys
 from flashorder.infra.redis.connection import RETRY_AFTER_SECONDS, store_failures
-from flashorder.infra.redis.lives import Standing, Told, check_life
 from flashorder.infra.redis.scripts import load_script
-from flashorder.kernel.errors import FlashorderError, Overloaded, StoreUnavailable, Unavailable
+from flashorder.kernel.errors import FlashorderError, Overloaded, StoreUnavailable
+from flashorder.reservations.greeting import Greeting
 from flashorder.reservations.line import ScriptLine
 from flashorder.reservations.metrics import ReserveMetrics
 from flashorder.reservations.ports import Fence
@@ -63,10 +63,10 @@ class Batcher:
         self._batch_max = batch_max
         self._waiting_max = waiting_max
         self._metrics = metrics
-        self._fence = fence
-        self.told = Told()
-        """What this worker was told of the shard's stream."""
-        self._line = ScriptLine(redis, load_script("reserve"), self._greet)
+        greeting = Greeting(shard, fence)
+        self.told = greeting.told
+        """What this batcher was told of the shard's stream."""
+        self._line = ScriptLine(redis, load_script("reserve"), greeting)
         self._sent_at = 0.0
         # Asking for the running loop costs a system call each time (getpid, in Python 3.11).
         self._loop = asyncio.get_running_loop()
@@ -215,20 +215,6 @@ class Batcher:
         for number, count in Counter(reply[3::2]).items():
             self._metrics.by_code[_CODES[number]].inc(count)
         return verdicts
-
-    async def _greet(self, line: ScriptLine) -> None:
-        """Make sure of the server at the other end: it may lack what this worker was told of."""
-        life = await check_life(line.ask, self._shard, self.told)
-        if life.standing is not Standing.VERIFIED:
-            try:
-                await self._fence.settle(self._shard, self.told)
-            except Unavailable as error:
-                raise StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS) from error
-            # Asked once more: what was settled may be another server than this one.
-            life = await check_life(line.ask, self._shard, self.told)
-            if life.standing is not Standing.VERIFIED:
-                raise StoreUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS)
-        self.told.hear(life)
 
     @contextmanager
     def _store_watched(self) -> Iterator[None]:

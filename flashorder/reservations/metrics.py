@@ -5,7 +5,7 @@ from __future__ import annotations
 import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
-from flashorder.reservations.records import ReserveCode
+from flashorder.reservations.records import HonourCode, ReserveCode
 
 
 class ReserveMetrics:
@@ -43,6 +43,15 @@ class ReserveMetrics:
             ["reason"],
             registry=registry,
         )
+        self.receipts_presented = prometheus_client.Counter(
+            "flashorder_receipts_presented",
+            "Receipts of lost purchases that were presented, by outcome: honoured, known (it was "
+            "not lost, or is here again), invalid, or why not.",
+            ["outcome"],
+            registry=registry,
+        )
+        for code in HonourCode:
+            self.receipts_presented.labels(code.name.lower())
         self.sold_out_refused = prometheus_client.Counter(
             "flashorder_sold_out_refused",
             "Purchases refused as sold out under a lease, without asking the store.",

@@ -15,6 +15,7 @@ from flashorder.infra.redis.connection import store_failures
 from flashorder.infra.redis.keys import sale_keys
 from flashorder.kernel.errors import Conflict, FlashorderError, NotFound
 from flashorder.kernel.identifiers import (
+    TOKEN_BYTES,
     body_hash,
     idempotency_token,
     order_id_prefix,
@@ -120,6 +121,28 @@ class Reservations:
             address_id=address_id,
         )
 
+    def purchase_of_receipt(
+        self,
+        sale: FrontSale,
+        buyer_id: bytes,
+        order_id: bytes,
+        sku: str,
+        quantity: int,
+        address_id: bytes,
+    ) -> Purchase:
+        """The purchase that a receipt was written for, in the sale's present generation."""
+        return Purchase(
+            sale_id=sale.sale_id,
+            generation=sale.generation,
+            token=order_id[-TOKEN_BYTES:],
+            prefix=order_id[:-TOKEN_BYTES],
+            fingerprint=buyer_id[-4:] + _wish_hash(self._secret, quantity, address_id, sku),
+            buyer_id=buyer_id,
+            sku=sku,
+            quantity=quantity,
+            address_id=address_id,
+        )
+
     def refuses(
         self,
         sale: FrontSale,
@@ -187,6 +210,10 @@ class Reservations:
             and verdict is not _NOTHING_LEFT
         ):
             self._sold_out.heard(shard_of(purchase.buyer_id, len(self._batchers)), purchase)
+
+    def look_again(self) -> None:
+        """The sale is not what this worker takes it for: have the store asked soon."""
+        self._directory.refresh_soon()
 
     async def find(self, order_id: uuid.UUID, buyer_id: uuid.UUID) -> AcceptedPurchase | None:
         """See ``AcceptedPurchases.find``: one round trip over all sales that the front knows."""

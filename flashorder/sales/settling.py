@@ -48,6 +48,11 @@ class Settling:
         SALE.check(sale.status, SaleStatus.SETTLED)
         await self._convergence.push(sale_id)
         lost = await self._check_drained(sale_id)
+        if not lost:
+            # A receipt may still take units of a closed sale; from here on none does, and one that
+            # came just before is seen.
+            await self._front.seal(sale_id)
+            lost = await self._check_drained(sale_id)
         async with transaction(self._pool) as connection:
             row = await connection.fetchrow(
                 SQL["settle"], sale_id, SALE.sources(SaleStatus.SETTLED), lost

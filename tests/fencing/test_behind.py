@@ -17,15 +17,17 @@ from redis.asyncio import Redis
 from flashorder.consumer import Consumer
 from flashorder.fencing.metrics import FencingMetrics
 from flashorder.fencing.service import Fencing
-from flashorder.fencing.watch import LifeWatch, Nothing, ToldBatchers
+from flashorder.fencing.watch import LifeWatch, Nothing, ToldLines
 from flashorder.infra.postgres.pool import Pool, connect_postgres
 from flashorder.infra.redis import keys
 from flashorder.infra.redis.connection import connect_redis
 from flashorder.infra.redis.lives import Told
 from flashorder.kernel.errors import StoreUnavailable
+from flashorder.reservations.admission import Admission
 from flashorder.reservations.batching import Batcher
+from flashorder.reservations.honouring import Honouring, Presented
 from flashorder.reservations.metrics import ReserveMetrics
-from flashorder.reservations.records import Purchase, ReserveCode
+from flashorder.reservations.records import HonourCode, Purchase, ReserveCode
 from flashorder.sales.front import FENCED, FrontSale, SaleFront
 from flashorder.settings import Settings
 from tests.consumer.shop import Shop
@@ -155,10 +157,35 @@ async def test_a_seller_finds_an_older_disk_by_what_it_was_told(
     assert gave_up not in (None, identity)
 
 
+async def test_nothing_is_honoured_by_a_store_that_is_behind(stall: Stall, tmp_path: Path) -> None:
+    """Who honours receipts was told of an entry as well, and of that one alone."""
+    metrics = ReserveMetrics(CollectorRegistry())
+    admission = Admission(stall.redis, memory_share_max=0.9, metrics=metrics)
+    honouring = Honouring(stall.redis, 1, admission, stall.fencing)
+
+    async def says(lost: Purchase) -> HonourCode:
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    return (await honouring.honour(Presented(lost, 255))).code
+                except StoreUnavailable:
+                    await asyncio.sleep(0.02)
+
+    kept, lost = a_purchase(stall.sale), a_purchase(stall.sale)
+    assert await says(kept) is HonourCode.HONOURED
+    stall.remember(tmp_path / "older")
+    assert await says(lost) is HonourCode.HONOURED
+    await stall.comes_back(tmp_path / "older")
+    assert await says(lost) is HonourCode.STALE_GENERATION
+    assert await says(kept) is HonourCode.KNOWN
+    assert await stall.is_fenced()
+    await honouring.close()
+
+
 async def test_an_older_disk_is_found_although_nobody_buys(stall: Stall, tmp_path: Path) -> None:
     stall.remember(tmp_path / "older")
     assert await stall.buy() is ACCEPTED
-    watch = LifeWatch(stall.redis, stall.fencing, ToldBatchers([stall.batcher]), SETTINGS)
+    watch = LifeWatch(stall.redis, stall.fencing, ToldLines([stall.batcher.told]), SETTINGS)
     async with stall.watched(watch):
         await stall.comes_back(tmp_path / "older")
         await eventually(stall.is_fenced)

@@ -14,11 +14,12 @@ from flashorder.infra.redis import keys
 from flashorder.infra.redis.lives import CHECK_CODES
 from flashorder.infra.redis.scripts import load_script, script_folder
 from flashorder.reservations.holds import RECLAIM_CODES, RELEASE_CODES
-from flashorder.reservations.records import Purchase, ReserveCode
+from flashorder.reservations.records import HonourCode, Purchase, ReserveCode
 from flashorder.sales.front.scripts import (
     CHANGE_CODES,
     OPEN_CODES,
     RESTORE_CODES,
+    SEAL_CODES,
     TOP_UP_CODES,
 )
 
@@ -29,6 +30,8 @@ SCRIPTS = sorted(
 )
 CODES = {
     "reserve": {code.name: code.value for code in ReserveCode},
+    "honour": {code.name: code.value for code in HonourCode},
+    "seal_sale": {outcome.name: code for code, outcome in SEAL_CODES.items()},
     "release": {outcome.name: code for code, outcome in RELEASE_CODES.items()},
     "reclaim": {outcome.name: code for code, outcome in RECLAIM_CODES.items()},
     "open_sale": {outcome.name: code for code, outcome in OPEN_CODES.items()},
@@ -121,6 +124,12 @@ def test_codes_are_those_of_the_enum(name: str) -> None:
 def test_every_script_has_a_check_of_its_codes() -> None:
     # These return readings and a count.
     assert set(SCRIPTS) - set(CODES) == {"snapshot", "sold_out", "forget_consumers"}
+
+
+def test_a_code_of_both_scripts_that_decide_is_one() -> None:
+    both = HonourCode.__members__.keys() & ReserveCode.__members__.keys()
+    assert len(both) >= 8
+    assert [HonourCode[name].value for name in both] == [ReserveCode[name].value for name in both]
 
 
 def test_a_purchase_has_the_stride_of_the_script() -> None:

@@ -153,7 +153,7 @@ async def test_a_run_that_died_anywhere_is_carried_on(
         mortal.setattr(target, name, done)
 
     with monkeypatch.context() as mortal, suppress(Died):
-        for name in ("open", "top_up", "restore"):
+        for name in ("open_to_fill", "top_up", "restore"):
             dying(market.front, name)
         for name in ("begin_generation", "finish_generation"):
             dying(market.sales, name)

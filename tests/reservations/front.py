@@ -93,7 +93,7 @@ class SyncFront:
     def run(self, name: str, script_keys: tuple[str, ...], *args: Any) -> Any:
         return self.client.eval(load_script(name).source, len(script_keys), *script_keys, *args)
 
-    def open(self) -> int:
+    def open(self, status: str | None = None) -> int:
         sale = self.sale
         items = [
             (each.sku, f"{each.unit_price_amount}|{each.per_buyer_limit}|0|{each.name}",
@@ -102,7 +102,7 @@ class SyncFront:
         ]  # fmt: skip
         return self.run(
             "open_sale", (keys.sales(0), *self.keys.all()),
-            str(sale.sale_id), sale.generation, sale.revision, sale.status, sale.title,
+            str(sale.sale_id), sale.generation, sale.revision, status or sale.status, sale.title,
             sale.currency, sale.starts_at_ms, sale.ends_at_ms, 900_000,
             *(value for item in items for value in item),
         )  # fmt: skip
@@ -130,6 +130,25 @@ class SyncFront:
             "reclaim", (k.sale, k.items, k.stock, k.sold, k.buyers, k.tokens),
             purchase.token, prefix or purchase.prefix, purchase.buyer_id, hold,
         )  # fmt: skip
+
+    def honour(
+        self, purchase: Purchase, price: int = 255, generation: int | None = None
+    ) -> tuple[int, Any]:
+        """Code and detail of presenting a receipt of ``purchase``."""
+        code, detail, *_ = self.run(
+            "honour",
+            keys.reserve_keys(0, self.sale.sale_id),
+            self.sale.generation if generation is None else generation,
+            self.sale.sale_id.bytes,
+            purchase.arguments()[0],
+            purchase.quantity,
+            price,
+            purchase.sku,
+        )
+        return code, detail
+
+    def seal(self) -> int:
+        return self.run("seal_sale", (self.keys.sale,))
 
     def top_up(self, top_up_id: bytes, sku: str, quantity: int) -> int:
         k = self.keys

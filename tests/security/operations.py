@@ -37,6 +37,7 @@ ROLES_BY_PATH: tuple[tuple[str, frozenset[Role]], ...] = (
     ("/v1/admin/shipments", frozenset({Role.OPERATOR, Role.WAREHOUSE})),
     ("/v1/admin/", frozenset({Role.OPERATOR})),
     ("/v1/sales/{sale_id}/orders", frozenset({Role.SHOPPER, Role.SERVICE})),
+    ("/v1/sales/{sale_id}/receipts", frozenset({Role.SHOPPER, Role.SERVICE})),
     ("/v1/me", frozenset(Role)),
     ("/v1/orders", frozenset(Role)),
     ("/v1/tokens/current", frozenset(Role)),

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 
 def intents(shard: int) -> str:
-    """Stream: one entry an accepted purchase, all sales of the shard; XADD by reserve.lua only."""
+    """Stream: one entry an accepted purchase, all sales of the shard; XADD by reserve.lua and
+    honour.lua only."""
     return f"{{s{shard}}}:intents"
 
 
@@ -33,7 +34,8 @@ class SaleKeys:
 
     sale: str
     """Hash ``{sN}:sale:<id>``: status, starts_at_ms, ends_at_ms, generation, revision, …; of one
-    that was fenced the generation is called ``fenced``."""
+    that was fenced the generation is called ``fenced``; while a rebuild fills it there is
+    ``filling``, and from its settling on ``sealed``."""
     items: str
     """Hash ``{sN}:sale:<id>:items``: ``<sku>`` → ``price|limit|list price|name``."""
     stock: str
@@ -83,7 +85,7 @@ def sale_keys(shard: int, sale_id: uuid.UUID) -> SaleKeys:
 
 
 def reserve_keys(shard: int, sale_id: uuid.UUID) -> tuple[str, ...]:
-    """KEYS of lua/reserve.lua, in its order."""
+    """KEYS of lua/reserve.lua and lua/honour.lua, in their order."""
     sale = sale_keys(shard, sale_id)
     return (
         sale.sale,

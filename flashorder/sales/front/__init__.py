@@ -8,6 +8,7 @@ from flashorder.sales.front.model import (
     OpenOutcome,
     RestoredPurchase,
     RestoreOutcome,
+    SealOutcome,
     ShardSnapshot,
     TopUpOutcome,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "RestoreOutcome",
     "RestoredPurchase",
     "SaleFront",
+    "SealOutcome",
     "ShardSnapshot",
     "TopUpOutcome",
 ]

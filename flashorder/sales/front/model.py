@@ -70,6 +70,14 @@ class ChangeOutcome(StrEnum):
     STALE_GENERATION = "stale_generation"
 
 
+class SealOutcome(StrEnum):
+    """What became of ending the receipts of a sale."""
+
+    SEALED = "sealed"
+    SALE_MISSING = "sale_missing"
+    NOT_CLOSED = "not_closed"
+
+
 class RestoreOutcome(StrEnum):
     """What became of a chunk of purchases that was put back."""
 

@@ -20,12 +20,14 @@ from flashorder.sales.front.model import (
     OpenOutcome,
     RestoredPurchase,
     RestoreOutcome,
+    SealOutcome,
     ShardSnapshot,
     TopUpOutcome,
 )
 from flashorder.sales.front.packing import pack_item, portion_of, units_by_sku, unpack_sale
 
 Outcome = TypeVar("Outcome", bound=StrEnum)
+FILLING = "filling"
 
 OPEN_CODES = {
     1: OpenOutcome.OPENED,
@@ -44,6 +46,11 @@ TOP_UP_CODES = {
     3: TopUpOutcome.BELOW_ZERO,
     4: TopUpOutcome.SALE_MISSING,
     5: TopUpOutcome.STALE_GENERATION,
+}
+SEAL_CODES = {
+    1: SealOutcome.SEALED,
+    2: SealOutcome.SALE_MISSING,
+    3: SealOutcome.NOT_CLOSED,
 }
 RESTORE_CODES = {
     1: RestoreOutcome.RESTORED,
@@ -70,6 +77,7 @@ class SaleFront:
         self._top_up = load_script("top_up")
         self._snapshot = load_script("snapshot")
         self._restore = load_script("restore")
+        self._seal = load_script("seal_sale")
 
     async def open(self, sale: FrontSale) -> OpenOutcome:
         """Write the sale with its whole stock, once a generation.
@@ -77,6 +85,13 @@ class SaleFront:
         Call it only while PostgreSQL says that this generation never reached the front
         (``synced_revision = 0``): a store that lost its data must not be handed full stock again.
         """
+        return await self._open_as(sale, sale.status)
+
+    async def open_to_fill(self, sale: FrontSale) -> OpenOutcome:
+        """``open`` for a rebuild: paused, and no receipt is honoured before the next ``change``."""
+        return await self._open_as(sale, FILLING)
+
+    async def _open_as(self, sale: FrontSale, status: str) -> OpenOutcome:
         outcomes = []
         for shard in range(self._shards):
             key = sale_keys(shard, sale.sale_id)
@@ -92,7 +107,7 @@ class SaleFront:
                         str(sale.sale_id),
                         sale.generation,
                         sale.revision,
-                        sale.status,
+                        status,
                         sale.title,
                         sale.currency,
                         sale.starts_at_ms,
@@ -178,6 +193,15 @@ class SaleFront:
                 ),
             )
         return RESTORE_CODES[code], restored, refused
+
+    async def seal(self, sale_id: uuid.UUID) -> SealOutcome:
+        """Have no receipt of a closed sale honoured any more, for good."""
+        outcomes = []
+        for shard in self._told:
+            with store_failures():
+                code = await self._seal(self._redis, (sale_keys(shard, sale_id).sale,), ())
+            outcomes.append(SEAL_CODES[code])
+        return _weakest(outcomes, SEAL_CODES.values())
 
     async def read(self, sale_id: uuid.UUID) -> FrontSale | None:
         """The sale with ``remaining`` and ``sold`` of each item, or None."""
