@@ -15,7 +15,7 @@ from flashorder.infra.http.connection_bounds import Connections
 from flashorder.infra.http.connections import GuardedConnection
 from flashorder.infra.http.direct import DIRECT, DirectCalls, DirectConnection
 from flashorder.infra.http.draining import Draining
-from flashorder.infra.http.framing import refuse_ambiguous
+from flashorder.infra.http.framing import is_the_last, refuse_ambiguous
 from flashorder.infra.http.listening import LISTEN_BACKLOG, Listening, port_failure
 from flashorder.infra.http.pressure import Pressure, Refusals
 from flashorder.infra.open_files import connections_possible
@@ -140,9 +140,7 @@ def _mark_complete_heads(server: web.Server) -> None:
 
     def make(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
         protocol.head_is_complete()
-        if message.upgrade:
-            # Nobody is upgraded here, and aiohttp's parser drops what follows in the same segment
-            # where it does not know the protocol (h2c): nothing behind this request is served.
+        if is_the_last(message):
             protocol.closing = True
         return make_request(message, payload, protocol, writer, task)
 
