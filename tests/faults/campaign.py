@@ -220,6 +220,8 @@ class Campaign:
         )
         drained = await drain.run(DRAIN_PATIENCES * options.patience_seconds)
         await self._until(self._everything_ended)
+        if staff.sales:  # closed beside the main one: they are settled by themselves
+            await self._until(staff.all_settled)
         rechecks = await recheck(self._system, self._session, self._operator.account)
         await self._until(self._everything_ended)
         sales = (sale, *staff.sales)

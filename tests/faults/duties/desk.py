@@ -100,18 +100,14 @@ async def watch_a_stream(staff: Staff) -> None:
 
 
 async def _bought(staff: Staff, buyer: Buyer | None = None) -> tuple[Buyer, str]:
-    """Somebody, or somebody new, with an order of the main sale or of the newest beside it."""
+    """Somebody, or somebody new, with an order."""
     buyer = buyer or staff.newcomers(1)[0]
-    for sale in (staff.main_sale, *reversed(staff.sales)):
-        sku = staff.chance.choice([each for each in SKUS if each in sale.offers])
-        call = await staff.clients.buy(
-            buyer, sale.sale_id, uuid.uuid4().hex, {"sku": sku, "quantity": 1}
-        )
-        if call.outcome is Outcome.OK:
-            return buyer, str(call.body["order_id"])
-        if call.outcome is Outcome.UNKNOWN:
-            break
-    raise Interrupted("nothing was to be had")
+    sale = await staff.counter()
+    wish = {"sku": staff.chance.choice(SKUS), "quantity": 1}
+    call = await staff.clients.buy(buyer, sale.sale_id, uuid.uuid4().hex, wish)
+    if call.outcome is not Outcome.OK:
+        raise Interrupted("nothing was to be had")
+    return buyer, str(call.body["order_id"])
 
 
 async def _orders(staff: Staff, status: str) -> list[Any]:

@@ -24,6 +24,7 @@ from tests.faults.system import System
 
 CALL_TIMEOUT_SECONDS = 4.0
 POLL_SECONDS = 0.1
+COUNTER_UNITS, COUNTER_WINDOW_SECONDS = 5_000, 8
 SKUS = ("85123A", "22423")
 AWAY = (OSError, TimeoutError, RedisError, asyncpg.PostgresError, asyncpg.InterfaceError)
 """What it looks like when a store is down."""
@@ -71,6 +72,8 @@ class Staff:
     """Those that were opened beside the main one."""
     rounds_done: dict[str, int] = field(default_factory=dict)
     internal_errors: list[str] = field(default_factory=list)
+    _counter: Sale | None = None
+    _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def rounds_missing(self) -> list[str]:
@@ -129,6 +132,18 @@ class Staff:
         self.sales.append(sale)
         return sale
 
+    async def counter(self) -> Sale:
+        """The sale that everybody buys in who only wants an order to work with; never sold out."""
+        async with self._opening:
+            if self._counter is None:
+                self._counter = await self.side_sale(COUNTER_UNITS, COUNTER_WINDOW_SECONDS)
+            return self._counter
+
+    async def all_settled(self) -> bool:
+        """Whether nothing beside the main sale waits to be settled."""
+        rows = await self.surely("SELECT FROM sales WHERE status = 'closed'")
+        return not rows
+
     async def shop(self, sale: Sale, errands: int) -> None:
         """So many errands in it, each by somebody new, who clicks once; done when all are home."""
         shopping = Shopping(self.clients, sale.sale_id, window_seconds=4, chance=self.chance)
@@ -156,11 +171,16 @@ class Staff:
             yield redis
 
     async def surely(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
-        """Rows of a statement that may be made again; tried until the database has done it."""
+        """Rows of a statement that may be made again; tried until the database has done it.
+
+        ``Interrupted`` when it will not.
+        """
         while True:
             try:
                 async with self.database() as connection:
                     return list(await connection.fetch(statement, *arguments))
+            except asyncpg.IntegrityConstraintViolationError as refusal:
+                raise Interrupted(repr(refusal)) from None
             except (Interrupted, *AWAY):
                 await asyncio.sleep(POLL_SECONDS)
 
