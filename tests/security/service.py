@@ -84,7 +84,10 @@ def running_service(
         "port": web_port,
         "payment_simulator_url": f"http://127.0.0.1:{payment_port}",
         "carrier_simulator_url": f"http://127.0.0.1:{carrier_port}",
-        **STANDING_STILL, **UNHURRIED, **MODEST, **changes,
+        **STANDING_STILL,
+        **UNHURRIED,
+        **MODEST,
+        **changes,
     }
     hearing, telling = os.pipe()
     with (folder / "service.log").open("wb") as log, os.fdopen(hearing, "rb") as ear:

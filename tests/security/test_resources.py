@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,6 +20,7 @@ import pytest
 from tests.security.client import Client
 from tests.security.fingerprints import unchanged
 from tests.security.operations import Operation, Schema, branches, operations_of, resolve
+from tests.security.raw import raw
 from tests.security.service import Service
 from tests.security.test_property_level import caller_of
 
@@ -56,20 +56,6 @@ def bytes_max(operation: Operation, service: Service) -> int:
     return LARGER_BYTES.get(operation.path, service.settings.body_bytes_max)
 
 
-async def raw(service: Service, head: str, body: bytes = b"") -> bytes:
-    """What is answered to ``head``, without anything being read of it by a library."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", service.settings.port)
-    try:
-        writer.write(head.replace("\n", "\r\n").encode() + b"\r\n\r\n" + body)
-        async with asyncio.timeout(5):
-            head_of_answer = await reader.readuntil(b"\r\n\r\n")
-            length = re.search(rb"Content-Length: (\d+)", head_of_answer)
-            assert length is not None
-            return head_of_answer + await reader.readexactly(int(length[1]))
-    finally:
-        writer.close()
-
-
 @pytest.mark.parametrize("announced", [True, False], ids=["announced", "in chunks"])
 async def test_a_body_that_is_too_large_is_not_read(client: Client, announced: bool) -> None:
     service, scene = client.service, client.service.scene
@@ -78,18 +64,19 @@ async def test_a_body_that_is_too_large_is_not_read(client: Client, announced: b
         size = bytes_max(operation, service) + 1
         token = caller_of(operation, scene)
         head = (
-            f"{operation.method} {operation.url(scene.values)} HTTP/1.1\nHost: x\n"
-            f"Idempotency-Key: k\nContent-Type: {operation.media_type or 'application/json'}"
-            + (f"\nAuthorization: Bearer {token}" if token else "")
+            f"{operation.method} {operation.url(scene.values)} HTTP/1.1\r\nHost: x\r\n"
+            f"Idempotency-Key: k\r\nContent-Type: {operation.media_type or 'application/json'}\r\n"
+            + (f"Authorization: Bearer {token}\r\n" if token else "")
         ).replace("*/*", "application/json")
         if announced:
-            answer = await raw(service, f"{head}\nContent-Length: {size}")
+            sent = f"{head}Content-Length: {size}\r\n\r\n".encode()
         else:
             chunk = b"%x\r\n%b\r\n" % (size, b" " * size)
-            answer = await raw(service, f"{head}\nTransfer-Encoding: chunked", chunk)
-        assert answer.startswith(b"HTTP/1.1 413 "), (str(operation), answer[:200])
-        assert b"payload_too_large" in answer
-        assert b"Connection: close" in answer
+            sent = f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + chunk
+        answer = await raw(service, sent)
+        assert answer.status == 413, (str(operation), answer)
+        assert b"payload_too_large" in answer.body
+        assert answer.headers["Connection"] == "close"
 
     async with unchanged(service):
         await asyncio.gather(*map(is_refused, with_body(service)))

@@ -18,6 +18,8 @@ from flashorder.fulfilment.model import Parcel, TrackingEvent
 from flashorder.kernel.errors import Conflict
 
 DOCUMENT_BYTES_MAX = 2 * 1024 * 1024
+LABEL_TYPE = "application/pdf"
+"""What a label is: it is served under our own address, where no page of somebody else's may be."""
 
 
 class CarrierRefused(Conflict):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -14,6 +15,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from flashorder.fulfilment.carriers.port import (
     DOCUMENT_BYTES_MAX,
+    LABEL_TYPE,
     CarrierRefused,
     Consignment,
     Label,
@@ -21,6 +23,7 @@ from flashorder.fulfilment.carriers.port import (
     LabelDocument,
 )
 from flashorder.fulfilment.model import TrackingEvent, TrackingStatus
+from flashorder.infra.http.bodies import UNREADABLE
 from flashorder.kernel.errors import MalformedRequest, ProviderUnavailable, Unauthenticated
 from flashorder.settings import Settings
 
@@ -28,6 +31,8 @@ T = TypeVar("T")
 # No control characters: PostgreSQL keeps no NUL in a text.
 Text = Annotated[str, msgspec.Meta(max_length=255, pattern=r"^[^\x00-\x1f]+$")]
 Words = Annotated[str, msgspec.Meta(max_length=1_000, pattern=r"^[^\x00]*$")]
+# It is told to operators and kept.
+Reason = Annotated[str, msgspec.Meta(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
 RETRY_AFTER_SECONDS = 2.0
 AWAY = frozenset({401, 403, 408, 425, 429})
 """Refusals that say nothing of the shipment: our key, the time, or the carrier's load."""
@@ -36,7 +41,9 @@ AWAY = frozenset({401, 403, 408, 425, 429})
 class _LabelAnswer(msgspec.Struct):
     label_id: Text
     tracking_number: Text
-    label_url: Annotated[str, msgspec.Meta(min_length=1, max_length=2_000)]
+    label_url: Annotated[
+        str, msgspec.Meta(max_length=2_000, pattern=r"^https?://[^\x00-\x20\x7f]+$")
+    ]
 
 
 class _EventAnswer(msgspec.Struct):
@@ -63,8 +70,8 @@ class _WebhookBody(msgspec.Struct):
 
 
 class _FailureAnswer(msgspec.Struct):
-    code: str = ""
-    detail: str = ""
+    code: Reason = ""
+    detail: Reason = ""
 
 
 class SimulatedCarrier:
@@ -125,17 +132,24 @@ class SimulatedCarrier:
         if not label_url.startswith(f"{self._base_url}/"):
             raise CarrierRefused("the label is not at the carrier's address")
         try:
-            async with self._session.get(label_url, timeout=self._timeout) as answer:
+            async with self._session.get(
+                # A redirect could lead anywhere, also to what only this machine can reach.
+                label_url,
+                timeout=self._timeout,
+                allow_redirects=False,
+            ) as answer:
                 content = await _bounded(answer)
                 if answer.status != 200:
                     raise ProviderUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS)
-                return LabelDocument(answer.content_type, content)
+                if answer.content_type != LABEL_TYPE:
+                    raise CarrierRefused(f"the label is no {LABEL_TYPE}")
+                return LabelDocument(LABEL_TYPE, content)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ProviderUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS) from error
 
     async def tracking(self, tracking_number: str) -> list[TrackingEvent]:
         """``GET /v1/tracking/{number}``."""
-        status, content = await self._call("GET", f"/v1/tracking/{tracking_number}")
+        status, content = await self._call("GET", f"/v1/tracking/{quote(tracking_number, safe='')}")
         if status == 404:
             return []
         if status != 200:
@@ -153,7 +167,7 @@ class SimulatedCarrier:
             ) from error
         try:
             return msgspec.json.decode(body, type=_WebhookBody).data.as_event()
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except UNREADABLE as error:
             raise MalformedRequest(f"the webhook cannot be read: {error}") from None
 
     async def close(self) -> None:
@@ -201,13 +215,13 @@ async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
 def _decoded(content: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(content, type=kind)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise ProviderUnavailable("the carrier's answer cannot be read") from error
 
 
 def _refusal(content: bytes) -> CarrierRefused:
     try:
         failure = msgspec.json.decode(content, type=_FailureAnswer)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         failure = _FailureAnswer()
     return CarrierRefused(f"the carrier refused: {failure.detail or failure.code or 'no reason'}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from flashorder.infra.http.binding import RequestHandler, bind
 from flashorder.infra.http.checks import Parts
@@ -68,7 +68,15 @@ def build_application(
         if endpoint.direct is not None:
             direct.add(endpoint, its_parts)
     app.router.add_route("*", "/{path:.*}", _fallback(app, metrics))
+    app.on_response_prepare.append(_as_answers_say)
     return app
+
+
+async def _as_answers_say(request: web.Request, response: web.StreamResponse) -> None:
+    """What a handler writes itself (an event stream) has the head of every ``Answer``."""
+    response.headers.popall(hdrs.SERVER, None)
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
 
 
 def _add(app: web.Application, endpoint: Endpoint, handler: RequestHandler) -> None:

@@ -22,6 +22,8 @@ from flashorder.kernel.errors import (
 )
 
 PATH_VALUE_CHARACTERS_MAX: Final = 256
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding JSON of somebody else's may raise: msgspec lets the last two through."""
 _AT = re.compile(r"(?s)(.*?)(?: - at `(.*)`)?")
 _NAMED = re.compile(r"Object (contains unknown|missing required) field `(.*)`")
 # msgspec would also take 1e2 for a number, and a number for a time.
@@ -112,7 +114,7 @@ def body_decoder(type_: Any) -> Callable[[bytes], Any]:
             decoded = decode(body)
         except msgspec.ValidationError as error:
             raise invalid_input(error) from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise MalformedRequest(f"The body is not valid JSON: {error}") from None
         if b"\\" in body and b"\\u0000" in body:  # the first alone is a quick search
             _refuse_nul("body", msgspec.json.decode(body), "")

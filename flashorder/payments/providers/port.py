@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 
@@ -21,10 +21,10 @@ CaptureMethod = Literal["automatic", "manual"]
 
 
 class Action(msgspec.Struct, frozen=True):
-    """What the buyer has to do: open ``url`` (type ``redirect``)."""
+    """What the buyer has to do: open ``url`` (type ``redirect``), which is of the web."""
 
-    type: str
-    url: str
+    type: Annotated[str, msgspec.Meta(min_length=1, max_length=40, pattern="^[a-z_]+$")]
+    url: Annotated[str, msgspec.Meta(max_length=2000, pattern=r"^https?://[^\x00-\x20\x7f]+$")]
 
 
 class PaymentRequest(msgspec.Struct, frozen=True):

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 import aiohttp
 import msgspec
 
+from flashorder.infra.http.bodies import UNREADABLE
 from flashorder.kernel.errors import MalformedRequest, ProviderUnavailable
 from flashorder.kernel.identifiers import parse_id
-from flashorder.kernel.money import Money
+from flashorder.kernel.money import AMOUNT_MAX, Money
 from flashorder.payments.model import PaymentStatus, RefundStatus
 from flashorder.payments.providers.port import (
     Action,
@@ -27,8 +28,11 @@ from flashorder.payments.signatures import verified_event_id
 
 _ANSWER_BYTES_MAX = 64 * 1024
 _RETRY_AFTER_SECONDS = 2.0
-Reference = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-FailureCode = Annotated[str, msgspec.Meta(max_length=100)]
+# It becomes a part of a path, and is kept.
+Reference = Annotated[str, msgspec.Meta(max_length=200, pattern="^[A-Za-z0-9_-]+$")]
+FailureCode = Annotated[str, msgspec.Meta(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Amount = Annotated[int, msgspec.Meta(ge=-AMOUNT_MAX, le=AMOUNT_MAX)]
+Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
 SimulatorStatus = Literal["requires_action", "authorized", "captured", "declined", "voided"]
 _PAYMENT_STATUS: dict[SimulatorStatus, PaymentStatus] = {
     "requires_action": PaymentStatus.REQUIRES_ACTION,
@@ -43,8 +47,8 @@ class _PaymentBody(msgspec.Struct):
     id: Reference
     merchant_reference: str
     status: SimulatorStatus
-    amount: int
-    currency: str
+    amount: Amount
+    currency: Currency
     action: Action | None = None
     failure_code: FailureCode | None = None
 
@@ -54,8 +58,8 @@ class _RefundBody(msgspec.Struct):
     payment: Reference
     merchant_reference: str
     status: RefundStatus
-    amount: int
-    currency: str
+    amount: Amount
+    currency: Currency
     failure_code: FailureCode | None = None
 
 
@@ -65,7 +69,7 @@ class _EventBody(msgspec.Struct):
 
 
 class _ErrorBody(msgspec.Struct):
-    code: str = "refused"
+    code: FailureCode = "refused"
 
 
 class SimulatorProvider:
@@ -154,7 +158,7 @@ class SimulatorProvider:
         event_id = verified_event_id(self._webhook_secret, headers, body)
         try:
             return ProviderEvent(event_id, _event_report(body))
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise MalformedRequest(f"the event cannot be read: {error}") from None
 
     async def _act(self, reference: str, verb: str, payment_id: uuid.UUID) -> PaymentReport | None:
@@ -193,14 +197,14 @@ def _away(detail: str) -> ProviderUnavailable:
 def _decoded(answer: bytes, kind: type[Any]) -> Any:
     try:
         return msgspec.json.decode(answer, type=kind)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise _away(f"the payment simulator's answer cannot be read: {error}") from error
 
 
 def _code(answer: bytes) -> str:
     try:
-        return msgspec.json.decode(answer, type=_ErrorBody).code[:100]
-    except msgspec.DecodeError:
+        return msgspec.json.decode(answer, type=_ErrorBody).code
+    except UNREADABLE:
         return "refused"
 
 
