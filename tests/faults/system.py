@@ -163,9 +163,10 @@ class System:
             pids = self.pids(DATABASE)
             return [pid for pid in pids if _is_session(pid)][-1:]
         if target.startswith("web."):
-            workers = self._web_workers()
-            index = int(target.removeprefix("web."))
-            return [workers[index]] if index < len(workers) else []
+            # The file may be older than the web is now, and a pid in it be somebody else's since.
+            head, index = self.roles[WEB].pid, int(target.removeprefix("web."))
+            living = [] if head is None else _children(head)
+            return [pid for pid in self._web_workers()[index : index + 1] if pid in living]
         pid = self.roles[target].pid
         return [] if pid is None else [pid]
 
