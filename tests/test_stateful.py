@@ -13,22 +13,32 @@ import flashorder
 from flashorder.infra.redis.scripts import script_folder
 from flashorder.kernel.machine import Machine
 from tests.consumer.test_stream_machine import StreamMachine
+from tests.fencing.test_fence_machine import FenceMachine
+from tests.fencing.test_machine import LivesMachine
 from tests.fulfilment.test_machine import Warehouse
 from tests.orders.test_machine import OrderMachine
 from tests.payments.test_recording import PaymentBooks
+from tests.reservations.test_honouring import ReceiptMachine
 from tests.reservations.test_scripts import FrontMachine
 from tests.reservations.test_sold_out import MemoMachine
 from tests.sales.test_front_machine import FrontOfGenerations
 from tests.sales.test_walk import SaleWalk
 
 SCRIPTS: dict[str, list[type[RuleBasedStateMachine]]] = {
+    "begin_life": [LivesMachine],
     "change_sale": [FrontOfGenerations, FrontMachine, SaleWalk],
+    "check_life": [LivesMachine],
+    "fence_sale": [FenceMachine],
     "forget_consumers": [StreamMachine],
+    "give_up": [LivesMachine, FenceMachine],
+    "honour": [ReceiptMachine],
+    "mark": [FenceMachine],
     "open_sale": [FrontOfGenerations, FrontMachine, SaleWalk],
     "reclaim": [FrontOfGenerations, FrontMachine, MemoMachine],
     "release": [FrontOfGenerations, FrontMachine, MemoMachine, SaleWalk],
     "reserve": [FrontOfGenerations, FrontMachine, MemoMachine, SaleWalk],
     "restore": [FrontOfGenerations],
+    "seal_sale": [ReceiptMachine, SaleWalk],
     "snapshot": [FrontOfGenerations, FrontMachine, SaleWalk],
     "sold_out": [MemoMachine, FrontMachine],
     "top_up": [FrontOfGenerations, FrontMachine, SaleWalk],
