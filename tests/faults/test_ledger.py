@@ -10,7 +10,7 @@ from flashorder.cli import build
 from tests.faults.campaign import Options, Run
 from tests.faults.checks import Verdict
 from tests.faults.history import Outcome
-from tests.faults.ledger import Entry, append, entry_of, read, table
+from tests.faults.ledger import PROJECT, Entry, append, entry_of, read, table
 from tests.faults.schedule import Kind, blows
 from tests.faults.small_world import World, buyer
 from tests.faults.system import Shape
@@ -65,3 +65,10 @@ def test_the_command_adds_a_ledger_up(tmp_path: Path) -> None:
     assert answer.exit_code == 0
     assert answer.stdout.splitlines() == list(table(read(path)))
     assert CliRunner().invoke(build(), ["chaos", "--sum", str(tmp_path / "none")]).exit_code == 2
+
+
+def test_the_document_tells_what_the_ledger_adds_up_to() -> None:
+    document = (PROJECT / "docs" / "reliability.md").read_text(encoding="utf-8").splitlines()
+    told = list(table(read(PROJECT / "docs" / "figures" / "chaos.jsonl")))
+    begin = document.index(told[0])
+    assert document[begin : begin + len(told)] == told
