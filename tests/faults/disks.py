@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import shutil
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ _PRIVATE_BELOW = (1 << 14) | (1 << 18)
 BALLAST = "ballast"
 BALLAST_CHUNK_BYTES = 1 << 20
 LEAST_BYTES = 4096
+SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where mount is, also for a PATH that leads nowhere else."""
 
 
 class NoSmallDisks(Exception):
@@ -102,5 +105,8 @@ class SmallDisk:
             (self.folder / BALLAST).unlink()
 
 
-def _run(*argv: str) -> None:
-    subprocess.run(argv, capture_output=True, text=True, check=True)
+def _run(program: str, *arguments: str) -> None:
+    found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}")
+    if found is None:
+        raise NoSmallDisks(f"{program} is missing")
+    subprocess.run([found, *arguments], capture_output=True, text=True, check=True)
