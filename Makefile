@@ -74,6 +74,11 @@ containers: install-dev ## docker-compose.yml against its schema, Dockerfile aga
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/hadolint Dockerfile
 
+.PHONY: audit
+audit: install-dev ## ask PyPI what is known against the locked dependencies (a mirror cannot be asked)
+	@$(BIN)/uv run --quiet --no-project --isolated --with-requirements requirements/audit.lock \
+		python deploy/audit.py
+
 lock: install-dev ## write requirements/*.lock anew from pyproject.toml; UPGRADE=1 for the newest
 	$(LOCK) --extra build --output-file requirements/run.lock pyproject.toml
 	$(LOCK) --extra build --extra loadtest --constraint requirements/run.lock \
@@ -83,14 +88,9 @@ lock: install-dev ## write requirements/*.lock anew from pyproject.toml; UPGRADE
 	$(LOCK) --extra build --extra loadtest --extra dev --constraint requirements/loadtest.lock \
 		--output-file requirements/dev.lock pyproject.toml
 	$(LOCK) --no-deps --output-file requirements/embedded.lock requirements/embedded.in
+	$(LOCK) --output-file requirements/audit.lock requirements/audit.in
 
 clean: ## remove .venv and caches; the data folder stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	rm -rf build dist flashorder.egg-info
 	find flashorder tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +
-.PHONY: audit
-audit: install-dev ## ask PyPI what is known against the locked dependencies (a mirror cannot be asked)
-	@$(BIN)/uv run --quiet --no-project --isolated --with-requirements requirements/audit.lock \
-		python deploy/audit.py
-
-	$(LOCK) --output-file requirements/audit.lock requirements/audit.in
