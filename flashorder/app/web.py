@@ -80,19 +80,21 @@ async def build_web(settings: Settings) -> AsyncIterator[web.Application]:
             tokens_max=settings.sold_out_tokens_max,
             metrics=reserve_metrics,
         )
+        memory = FrontMemory(parts.pool, parts.front)
         reservations = Reservations(
             parts.redis,
             directory,
             batchers,
             admission,
             sold_out,
+            memory=memory,
             secret=settings.derived_key("idempotency"),
         )
         honouring = Honouring(parts.redis, settings.shards, admission, parts.fencing)
         stack.push_async_callback(honouring.close)
         told = ToldLines([batcher.told for batcher in batchers], honouring.told)
         watch = LifeWatch(parts.redis, parts.fencing, told, settings)
-        accepted = RememberedPurchases(reservations, FrontMemory(parts.pool, parts.front))
+        accepted = RememberedPurchases(reservations, memory)
         queries = OrderQueries(parts.pool, accepted)
         streams = OrderStreams(
             queries,

@@ -156,7 +156,5 @@ def refusal(verdict: Verdict) -> FlashorderError:
             return Gone("the sale is over", code="sale_ended")
         case ReserveCode.PAUSED:
             return Locked("the sale is paused", code="sale_paused")
-        case ReserveCode.SKU_NOT_IN_SALE:
-            return NotFound("this SKU is not in the sale", code="sku_not_in_sale")
         case _:
-            return NotFound("there is no such sale", code="sale_not_found")
+            return NotFound("this SKU is not in the sale", code="sku_not_in_sale")

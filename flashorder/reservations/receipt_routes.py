@@ -31,7 +31,12 @@ from flashorder.reservations.service import Reservations
 from flashorder.sales.front import FrontSale
 
 NOT_YET: Final = frozenset(
-    {HonourCode.FILLING, HonourCode.STALE_GENERATION, HonourCode.STOCK_MISSING}
+    {
+        HonourCode.FILLING,
+        HonourCode.SALE_NOT_FOUND,
+        HonourCode.STALE_GENERATION,
+        HonourCode.STOCK_MISSING,
+    }
 )
 
 
@@ -82,8 +87,7 @@ def endpoints(
                 "lost is answered as it was, with `Idempotency-Replayed: true`, so it is safe to "
                 "present a receipt at any time and any number of times: it is one order, together "
                 "with its Idempotency-Key. No key is needed here. A refusal is not remembered. "
-                "While the sale is being rebuilt the answer is 503; before, it may be 404 "
-                "`sale_not_found`: keep the receipt."
+                "Until the sale has been rebuilt the answer is 503."
             ),
             tag="shopping",
             roles=frozenset({Role.SHOPPER, Role.SERVICE}),
@@ -95,7 +99,7 @@ def endpoints(
                 409: ("sold_out", "limit_reached"),
                 410: ("sale_ended",),
                 422: ("receipt_invalid", "idempotency_key_reused"),
-                503: ("overloaded", "store_unavailable"),
+                503: ("overloaded", "store_unavailable", "database_unavailable"),
             },
         )
     ]

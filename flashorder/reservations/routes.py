@@ -115,7 +115,7 @@ def endpoints(reservations: Reservations) -> list[Endpoint]:
                 410: ("sale_ended",),
                 423: ("sale_paused",),
                 425: ("sale_not_started",),
-                503: ("overloaded", "store_unavailable"),
+                503: ("overloaded", "store_unavailable", "database_unavailable"),
             },
             idempotency_key=True,
             direct=buy_directly,

@@ -31,7 +31,9 @@ from flashorder.sales.front import FrontSale
 
 log = structlog.get_logger(__name__)
 
-BUILT_ANEW: Final = frozenset({ReserveCode.STALE_GENERATION, ReserveCode.STOCK_MISSING})
+BUILT_ANEW: Final = frozenset(
+    {ReserveCode.SALE_NOT_FOUND, ReserveCode.STALE_GENERATION, ReserveCode.STOCK_MISSING}
+)
 """Verdicts that tell of the worker's view of the sale, and nothing of the purchase."""
 _NOTHING_LEFT: Final = Verdict(ReserveCode.SOLD_OUT, 0, 0, 0)
 """What the store would say, word for word; its clock is not told with a refusal of this kind."""
@@ -59,6 +61,14 @@ class Directory(Protocol):
         ...
 
 
+class Memory(Protocol):
+    """What should be at the front, as ``flashorder.sales.memory`` knows it."""
+
+    async def check_unknown(self, sale_id: uuid.UUID) -> None:
+        """Raise ``Unavailable`` if the front should know the sale, or nobody can tell."""
+        ...
+
+
 class Reservations:
     """Takes purchases for every sale of the front; ``batchers`` has one a shard."""
 
@@ -70,9 +80,11 @@ class Reservations:
         admission: Admission,
         sold_out: SoldOut,
         *,
+        memory: Memory,
         secret: bytes,
     ) -> None:
         self._redis = redis
+        self._memory = memory
         self._directory = directory
         self._batchers = batchers
         self._admission = admission
@@ -93,9 +105,13 @@ class Reservations:
         """What a key stands for; of a buyer (16 bytes), a sale (16 bytes) and the key."""
 
     async def find_sale(self, sale_id: uuid.UUID) -> FrontSale:
-        """The sale; one that was opened a moment ago is asked for before it is denied."""
+        """The sale; one that was opened a moment ago is asked for before it is denied.
+
+        ``NotFound`` only of what should not be there: ``Unavailable`` of a sale that was lost.
+        """
         sale = self._directory.get(sale_id) or await self._directory.find(sale_id)
         if sale is None:
+            await self._memory.check_unknown(sale_id)
             raise NotFound("there is no such sale", code="sale_not_found")
         return sale
 

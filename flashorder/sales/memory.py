@@ -20,6 +20,16 @@ class FrontMemory:
         self._pool = pool
         self._front = front
 
+    async def check_unknown(self, sale_id: uuid.UUID) -> None:
+        """Return if a sale that the front does not know is none that it should.
+
+        Raises ``StoreUnavailable`` where the front has lost it; ``DatabaseUnavailable``.
+        """
+        with database_failures():
+            promised = await self._pool.fetchval(SQL["is_promised_to_the_front"], sale_id)
+        if promised:
+            raise _lost()
+
     async def check_whole(self, buyer_id: uuid.UUID) -> None:
         """Return if the front has every sale that it should, where this buyer belongs.
 
@@ -34,7 +44,11 @@ class FrontMemory:
         there = await self._front.generations([row["sale_id"] for row in promised], buyer_id)
         for row, generation in zip(promised, there, strict=True):
             if row["rebuilding"] or generation != row["generation"]:
-                raise StoreUnavailable(
-                    "the store has lost what it knew, and is being filled anew",
-                    retry_after_seconds=RETRY_AFTER_SECONDS,
-                )
+                raise _lost()
+
+
+def _lost() -> StoreUnavailable:
+    return StoreUnavailable(
+        "the store has lost what it knew, and is being filled anew",
+        retry_after_seconds=RETRY_AFTER_SECONDS,
+    )

@@ -17,6 +17,7 @@ from flashorder.app.web import build_web
 from flashorder.infra.http.server import serve
 from flashorder.settings import Settings
 from tests.contract import Contract
+from tests.faults.clients import SIGNED
 from tests.journeys.people import sign_in
 from tests.journeys.system import SKU, Answer, System, free_port
 from tests.journeys.test_sold_out import ready, until
@@ -136,3 +137,37 @@ async def test_an_order_that_never_was_is_nowhere_while_the_store_is_whole(web: 
             answer = await ask(web, str(uuid.uuid4()))
             assert (answer.status, answer.code) == (404, "order_not_found"), open_sales
         await web.open_sale()
+
+
+async def test_a_lost_sale_is_never_said_to_be_none(web: System) -> None:
+    """Neither to the key of a purchase that stands, nor to its receipt; and it is honoured then."""
+    sale_id = await web.open_sale()
+    bought = await web.buy(sale_id, key="mine")
+    receipt = {name: bought.body[name] for name in SIGNED}
+
+    async def presented() -> Answer:
+        path = f"/v1/sales/{sale_id}/receipts"
+        return await web.call("POST", path, receipt, token=web.shopper)
+
+    await lose(web)
+
+    async def is_told_to_wait() -> str:
+        for answer in (await web.buy(sale_id, key="mine"), await presented()):
+            assert (answer.status, answer.code) == (503, "store_unavailable")
+        return str(answer.headers["Retry-After"])
+
+    async def forgotten() -> bool:  # the worker reads the sales by the clock
+        return await is_told_to_wait() == "2"
+
+    await until(forgotten)
+    elsewhere = await web.buy(str(uuid.uuid4()))
+    assert (elsewhere.status, elsewhere.code) == (404, "sale_not_found")
+    assert (await web.admin("POST", f"sales/{sale_id}/rebuild")).status == 200
+
+    async def honoured() -> bool:
+        return (await presented()).status == 202
+
+    await until(honoured)
+    again = await web.buy(sale_id, key="mine")
+    assert (again.status, again.body["order_id"]) == (202, bought.body["order_id"])
+    assert again.body["receipt"] == bought.body["receipt"]

@@ -31,7 +31,7 @@ from flashorder.reservations.sold_out import SoldOut
 from flashorder.sales.directory import SaleDirectory
 from flashorder.sales.front import FrontSale, SaleFront
 from tests.infra.http.serving import Served, served
-from tests.reservations.fences import Trusting
+from tests.reservations.fences import NothingPromised, Trusting
 from tests.reservations.front import SECRET, a_purchase, a_sale, an_item
 from tests.stores import BreakableStores
 
@@ -97,7 +97,9 @@ async def counter(redis_url: str, request: pytest.FixtureRequest) -> AsyncIterat
     ]
     admission = Admission(redis, memory_share_max=0.9, metrics=metrics)
     sold_out = SoldOut(redis, skus_max=4, tokens_max=1000, metrics=metrics)
-    reservations = Reservations(redis, directory, batchers, admission, sold_out, secret=SECRET)
+    reservations = Reservations(
+        redis, directory, batchers, admission, sold_out, memory=NothingPromised(), secret=SECRET
+    )
     honouring = Honouring(redis, request.param, admission, Trusting(redis))
     sale = a_sale(an_item(quantity=20, per_buyer_limit=2))
     await front.open(sale)

@@ -28,7 +28,7 @@ from flashorder.reservations.service import NOTHING_LEFT, Reservations
 from flashorder.reservations.sold_out import SoldOut
 from flashorder.sales.directory import SaleDirectory
 from flashorder.sales.front import FrontSale, SaleFront
-from tests.reservations.fences import Trusting
+from tests.reservations.fences import NothingPromised, Trusting
 from tests.reservations.front import SECRET, a_sale, an_item
 
 SHARDS = 2
@@ -82,7 +82,9 @@ async def shop(redis_url: str) -> AsyncIterator[Shop]:
     ]
     admission = Admission(redis, memory_share_max=0.9, metrics=metrics)
     sold_out = SoldOut(redis, skus_max=4, tokens_max=1000, metrics=metrics)
-    reservations = Reservations(redis, directory, batchers, admission, sold_out, secret=SECRET)
+    reservations = Reservations(
+        redis, directory, batchers, admission, sold_out, memory=NothingPromised(), secret=SECRET
+    )
     sale = a_sale(an_item(quantity=100, per_buyer_limit=3))
     await front.open(sale)
     stopping = asyncio.Event()
