@@ -144,6 +144,26 @@ def reclaims_from_nowhere() -> None:
 
 
 @bug()
+def a_receipt_makes_a_second_order() -> None:
+    """Whether the purchase is there already is not looked at: its units are taken again."""
+    _script("honour", "if record then", "if false then")
+
+
+@bug()
+def honours_receipts_of_strangers() -> None:
+    """Who presents a receipt is not part of what is checked."""
+    from flashorder.reservations.receipts import Receipts
+
+    real = Receipts.address_in
+
+    def address_in(self: Any, receipt: str, order_id: bytes, buyer_id: bytes, **more: Any) -> Any:
+        held = real(self, receipt, order_id, buyer_id, **more)
+        return b"" if held is None else held
+
+    _set(Receipts, "address_in", address_in)
+
+
+@bug()
 def tops_up_twice() -> None:
     """The id of a top-up is not remembered, and a lost answer repeats it."""
     _script("top_up", "redis.call('SISMEMBER', top_ups_key, ARGV[2]) == 1", "false")

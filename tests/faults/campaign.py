@@ -30,6 +30,7 @@ from tests.faults.draining import Drain
 from tests.faults.duties.staff import Staff
 from tests.faults.history import History, HistoryFile, Outcome, accepted, read_history
 from tests.faults.operating import Offer, Operator
+from tests.faults.presenting import Presenting
 from tests.faults.reading import read_overdue, read_snapshot, read_streams
 from tests.faults.schedule import FREEZE_SECONDS_MAX, Fault, blows, plan
 from tests.faults.shopping import Errand, Shopping, plan_errands
@@ -193,6 +194,15 @@ class Campaign:
             sale,
             self._tokens,
         )
+        presenting = Presenting(
+            self._system,
+            clients,
+            shopping,
+            sale.sale_id,
+            self._tokens,
+            self._file.path,
+            self._chance,
+        )
         await self.breaker.heal()
         self._say(f"{options.purchases} purchases under {len(self.faults)} faults")
         async with asyncio.TaskGroup() as group:
@@ -200,7 +210,8 @@ class Campaign:
             group.create_task(crowd.come(shopping, wishes))
             group.create_task(self.breaker.run(self.faults))
             group.create_task(self._operator.top_up(sale, options.seconds))
-            group.create_task(self._operator.lose_the_store(sale, options.losses, options.seconds))
+            losing = self._operator.lose_the_store(sale, options.losses, options.seconds)
+            group.create_task(presenting.after(losing))
             group.create_task(self._trims.run(sale, options.trims, options.seconds))
         if self.walk is not None:
             walking = Walking(self.walk, staff, shopping, self.breaker, self._file, self._say)
@@ -210,6 +221,8 @@ class Campaign:
         settled_seconds = await self._until(self._nothing_to_do)
         last = f", at last for {'; '.join(self._left)}" if self._left else ""
         self._say(f"settled after {settled_seconds:.1f} s{last}; asking again what had no answer")
+        gone = await presenting.run()
+        self._say(f"{gone} orders that were told of were not there: receipts presented")
         await self._resolve(shopping, sale.sale_id)
         drain = Drain(
             shopping,

@@ -17,6 +17,10 @@ DEFINITE_503 = frozenset({"overloaded"})
 """Said before anything is asked of a store."""
 
 
+SIGNED = ("order_id", "sku", "quantity", "unit_price", "receipt")
+"""Of the answer to a purchase, what its receipt is presented with."""
+
+
 def judged(status: int, code: str) -> Outcome:
     """What a client may conclude from a complete answer."""
     if 200 <= status < 300:
@@ -55,6 +59,19 @@ class Clients:
         return await self._call(
             "buy", buyer, sale_id, "POST", f"{self._url}/v1/sales/{sale_id}/orders", key, body
         )
+
+    async def present(self, buyer: Buyer, sale_id: str, told: dict[str, Any]) -> Call:
+        """``POST /v1/sales/{sale_id}/receipts`` with what a 202 said."""
+        return await self._receipt("present", buyer, sale_id, told)
+
+    async def steal(self, thief: Buyer, sale_id: str, told: dict[str, Any]) -> Call:
+        """The same by somebody to whom it was not said."""
+        return await self._receipt("steal", thief, sale_id, told)
+
+    async def _receipt(self, what: str, buyer: Buyer, sale_id: str, told: dict[str, Any]) -> Call:
+        body = {name: told[name] for name in SIGNED}
+        url = f"{self._url}/v1/sales/{sale_id}/receipts"
+        return await self._call(what, buyer, sale_id, "POST", url, "", body)
 
     async def look(self, buyer: Buyer, order_id: str) -> Call:
         """``GET /v1/orders/{order_id}``."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.faults.campaign import Run
 from tests.faults.checks.losses import lost_acknowledgements
+from tests.faults.checks.receipts import receipts_told
 from tests.faults.history import FAULT, FAULT_ENDS, LOSS, Call, History, Outcome
 
 
@@ -37,6 +38,7 @@ def as_dict(run: Run) -> dict[str, Any]:
             {"unread": each.unread, "told_by": each.told_by} for each in run.snapshot.trims
         ],
         "lost_acknowledgements": lost_acknowledgements(run.history, run.snapshot),
+        "receipts": receipts_told(run.history, run.snapshot),
         "points": None
         if run.walk is None
         else {
@@ -72,8 +74,15 @@ def lines(run: Run) -> Iterator[str]:
     if told["store_losses"]:
         yield (
             f"the store lost everything {told['store_losses']} times, and with it "
-            f"{told['lost_acknowledgements']} accepted purchases that nobody had read"
+            f"{told['lost_acknowledgements']} accepted purchases that nobody had read; "
+            f"{told['receipts']['orders_again']} of them are orders again"
         )
+    presented = {
+        what.removeprefix("presented_"): count
+        for what, count in told["receipts"].items()
+        if what.startswith("presented_")
+    }
+    yield "receipts presented: " + ", ".join(f"{n} {what}" for what, n in presented.items())
     for trim in told["early_trims"]:
         yield f"{trim['unread']} unread entries trimmed, told by {', '.join(trim['told_by'])}"
     if points := told["points"]:

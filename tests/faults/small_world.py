@@ -142,6 +142,27 @@ class World:
             "total": {"amount": order.total_amount, "currency": "GBP"},
         }
 
+    def present(
+        self,
+        order: Order,
+        outcome: Outcome = Outcome.OK,
+        *,
+        code: str = "",
+        what: str = "present",
+        who: str = "",
+    ) -> Call:
+        """The receipt of ``order`` is presented, by its buyer or by ``who``."""
+        promised = {
+            "order_id": order.order_id,
+            "sku": order.sku,
+            "quantity": order.quantity,
+            "unit_price": {"amount": PRICE, "currency": "GBP"},
+        }
+        body = self.answer(order) if outcome is Outcome.OK else None
+        call = self.call(what, who or order.buyer_id, "", outcome, code=code, body=body)
+        call.asked.body.update(promised)
+        return call
+
     def cancel(self, order: Order) -> None:
         """It is cancelled and its units have gone back."""
         self._advance(order, "cancelled")

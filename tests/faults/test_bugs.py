@@ -19,7 +19,7 @@ for name in BUGS:
     child = os.fork()
     if not child:
         plant(name)
-        for script in ("reserve", "release", "reclaim", "top_up"):
+        for script in ("reserve", "honour", "release", "reclaim", "top_up"):
             scripts.load_script(script)
         os._exit(0)
     if os.waitpid(child, 0)[1]:

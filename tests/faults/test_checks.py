@@ -9,6 +9,7 @@ import pytest
 
 from tests.faults.checks import CHECKS, judge
 from tests.faults.checks.losses import lost_acknowledgements
+from tests.faults.checks.receipts import receipts_told
 from tests.faults.history import Call, Outcome
 from tests.faults.small_world import PRICE, SALE, SKU, STOCK, World, buyer
 from tests.faults.snapshot import (
@@ -189,6 +190,59 @@ def a_live_order_was_released(world: World) -> None:
 @planted("promises.units_go_back_once")
 def a_cancelled_order_was_never_released(world: World) -> None:
     world.end.log.holds[world.orders[CANCELLED].order_id].pop()
+
+
+# -- receipts
+
+
+@planted("receipts.what_is_honoured_is_an_order")
+def a_receipt_was_honoured_and_is_nowhere(world: World) -> None:
+    world.present(world.orders[PENDING])
+    del world.orders[PENDING]
+
+
+@planted("receipts.what_is_honoured_is_an_order")
+def a_receipt_was_honoured_at_another_price(world: World) -> None:
+    world.present(world.orders[PENDING]).asked.body["unit_price"] = {"amount": PRICE - 1}
+
+
+@planted("receipts.what_is_honoured_is_an_order")
+def a_receipt_was_answered_with_another_order(world: World) -> None:
+    world.present(world.orders[PENDING]).body["order_id"] = world.orders[LAST].order_id
+
+
+@planted("receipts.no_true_receipt_is_denied")
+def a_true_receipt_was_called_invalid(world: World) -> None:
+    world.present(world.orders[PENDING], Outcome.REFUSED, code="receipt_invalid")
+
+
+@planted("receipts.no_true_receipt_is_denied")
+def a_sale_that_was_never_lost_was_not_found(world: World) -> None:
+    world.present(world.orders[PENDING], Outcome.REFUSED, code="sale_not_found")
+
+
+@planted("receipts.no_receipt_serves_another")
+def a_receipt_was_honoured_for_a_stranger(world: World) -> None:
+    world.present(world.orders[PENDING], what="steal", who=buyer(9))
+
+
+@planted("receipts.no_receipt_serves_another")
+def a_stranger_was_told_what_the_key_has_bought(world: World) -> None:
+    order = world.orders[PENDING]
+    world.present(order, Outcome.REFUSED, code="sold_out", what="steal", who=buyer(9))
+
+
+@planted("receipts.a_receipt_takes_units_once")
+def a_receipt_took_its_units_again(world: World) -> None:
+    order = world.orders[PENDING]
+    world.present(order)
+    world.end.log.entries.append(Entry(9, 0, (7, 0), order.order_id, buyer(4), SALE, SKU, 1))
+
+
+@planted("real_time.sold_out_was_true")
+def a_receipt_was_refused_while_there_was_stock(world: World) -> None:
+    world.present(world.orders[PENDING], Outcome.REFUSED, code="sold_out")
+    world.calls.insert(0, _earlier(world.calls.pop(), before=world.calls[0]))
 
 
 # -- limits
@@ -458,6 +512,37 @@ def test_a_unit_that_came_back_between_makes_a_later_sale_true() -> None:
     world.cancel(first)
     world.sell(2, key="again")
     assert "real_time.sold_out_was_true" not in told(world)
+
+
+def test_receipts_of_what_is_there_are_no_violation() -> None:
+    world = sound()
+    for order in (world.orders[SHIPPED], world.orders[CANCELLED], world.orders[PENDING]):
+        world.present(order)
+        world.present(order, Outcome.UNKNOWN)
+        world.present(order, Outcome.REFUSED, code="receipt_invalid", what="steal", who=buyer(9))
+    assert told(world) == {}
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_what_was_lost_and_is_honoured_is_counted_as_both(late: bool) -> None:
+    """Also where its first entry had been in a consumer's hands, and came ``late``."""
+    world = World(units=1)
+    order = world.sell(1)
+    log, item = world.end.log, f"0/{SALE}/{buyer(1)}/{SKU}"
+    log.flushes.append(log.length + 1)
+    log.length += 2
+    log.holdings[item].append(Step(log.length - 1, 0))
+    log.entries.append(Entry(log.length, 0, (9, 9), order.order_id, buyer(1), SALE, SKU, 1))
+    log.holdings[item].append(Step(log.length, 1))
+    log.holds[order.order_id] = [HoldStep(log.length, order.order_id, True, 1)]
+    if not late:
+        order.intent = (9, 9)
+    world.present(order)
+    world.sold_out(2)
+    assert told(world) == {}
+    said = receipts_told(world.history, world.end)
+    lost = 0 if late else 1
+    assert said == {"lost": lost, "orders_again": lost, "presented_ok": 1}
 
 
 def test_one_unit_left_is_sold_out_for_two() -> None:

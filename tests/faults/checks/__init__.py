@@ -8,7 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tests.faults.checks import limits, lives, promises, quiet, real_time, repeats, stock, streams
+from tests.faults.checks import (
+    limits,
+    lives,
+    promises,
+    quiet,
+    real_time,
+    receipts,
+    repeats,
+    stock,
+    streams,
+)
 from tests.faults.history import History
 from tests.faults.snapshot import Snapshot
 
@@ -41,6 +51,10 @@ CHECKS: dict[str, Judge] = _named(
     promises.what_was_sold_is_visible,
     promises.a_cancellation_stands,
     promises.units_go_back_once,
+    receipts.what_is_honoured_is_an_order,
+    receipts.no_true_receipt_is_denied,
+    receipts.no_receipt_serves_another,
+    receipts.a_receipt_takes_units_once,
     limits.no_buyer_is_ever_over_the_limit,
     limits.buyers_hold_what_their_orders_take,
     limits.one_order_a_key,

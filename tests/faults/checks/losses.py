@@ -30,8 +30,21 @@ def lost_orders(end: Snapshot) -> frozenset[str]:
 
 def lost_acknowledgements(history: History, end: Snapshot) -> int:
     """How many purchases were told of an order that is lost."""
+    return len(lost_acknowledgements_of(history, end))
+
+
+def lost_acknowledgements_of(history: History, end: Snapshot) -> frozenset[str]:
+    """The orders that were told of and whose first entry is lost, one a purchase.
+
+    Some are orders again: by their receipt, or by their key.
+    """
     lost = lost_orders(end)
-    return sum(
-        any(str(call.body.get("order_id")) in lost for call in accepted(attempts))
+    told = (
+        [
+            order_id
+            for call in accepted(attempts)
+            if (order_id := str(call.body.get("order_id"))) in lost
+        ]
         for attempts in history.purchases().values()
     )
+    return frozenset(order_ids[0] for order_ids in told if order_ids)

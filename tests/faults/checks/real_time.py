@@ -12,7 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 
 from flashorder.kernel.identifiers import shard_of
 from flashorder.reservations.leases import LEASE_MS
@@ -95,7 +95,9 @@ class _Timeline:
 
     @classmethod
     def of(cls, history: History, end: Snapshot) -> _Timeline:
-        position = {entry.order_id: entry.position for entry in end.log.entries}
+        position: dict[str, int] = {}
+        for entry in end.log.entries:  # a receipt that was honoured made a second one, later
+            position.setdefault(entry.order_id, entry.position)
         entries: list[tuple[int, float, str]] = []
         answers: list[tuple[float, int]] = []
         for attempts in history.purchases().values():
@@ -136,8 +138,11 @@ class _Timeline:
 
 
 def _refused(history: History, code: str) -> Iterator[Call]:
+    """Purchases, and receipts that were presented."""
     return (
-        call for call in history.of("buy") if call.outcome is Outcome.REFUSED and call.code == code
+        call
+        for call in chain(history.of("buy"), history.of("present"))
+        if call.outcome is Outcome.REFUSED and call.code == code
     )
 
 

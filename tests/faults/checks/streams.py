@@ -17,8 +17,9 @@ def each_intent_is_applied_once(_: History, end: Snapshot) -> Iterator[str]:
     applied = _applied(end)
     lost = lost_orders(end)
     added = {(entry.shard, entry.intent): entry for entry in end.log.entries}
+    again = _said_again(end)
     for intent, entry in added.items():
-        if applied[intent] != 1 and entry.order_id not in lost:
+        if applied[intent] != 1 and entry.order_id not in lost and intent not in again:
             yield (
                 f"entry {_shown(intent)}, order {entry.order_id}, was applied "
                 f"{applied[intent]} times"
@@ -53,6 +54,28 @@ def what_was_trimmed_early_is_told(_: History, end: Snapshot) -> Iterator[str]:
     for trim in end.trims:
         if trim.unread and not trim.told_by:
             yield f"{trim.unread} entries of shard {trim.shard} went, and no check told of it"
+
+
+def _said_again(end: Snapshot) -> set[Intent]:
+    """Entries of receipts whose first entry was in a consumer's hands when it was taken for lost:
+    the order is that one's.
+    """
+    applied = _applied(end)
+    losses = (*end.log.flushes, *end.log.early_trims)
+    first: dict[str, int] = {}
+    again = set()
+    for entry in end.log.entries:
+        intent = (entry.shard, entry.intent)
+        began = first.setdefault(entry.order_id, entry.position)
+        if not applied[intent] and any(began < at < entry.position for at in losses):
+            again.add(intent)
+    return again & _of_orders(end)
+
+
+def _of_orders(end: Snapshot) -> set[Intent]:
+    """The entries that say what some order is, whether or not it was made of them."""
+    orders = {order.order_id for order in end.orders}
+    return {(each.shard, each.intent) for each in end.log.entries if each.order_id in orders}
 
 
 def _applied(end: Snapshot) -> Counter[Intent]:
