@@ -30,6 +30,7 @@ SCENARIOS: dict[str, str] = {
     "growth": "the cost with many orders behind",
     "opening": "5,000 connections at the opening of 1,000 units",
     "overload": "three times more offered than capacity",
+    "crowd": "buyers beside 10,000 idle connections",
     "workers": "two workers against one",
     "restarts": "purchases while workers are replaced",
 }

@@ -9,6 +9,8 @@ import pytest
 import typer
 
 from flashorder.cli import build
+from flashorder.infra.advisories import Server, check_advisories
+from flashorder.infra.findings import Level
 from flashorder.infra.http.operations import operations
 from flashorder.infra.telemetry.metrics import Metrics
 from flashorder.settings import Settings
@@ -40,6 +42,16 @@ def test_every_image_is_pinned() -> None:
     images = [each["image"] for each in services().values()]
     images += [rest.split()[0] for word, rest in instructions() if word == "FROM"]
     assert [image for image in images if not PINNED.fullmatch(image)] == []
+
+
+def test_nothing_is_known_against_the_stores() -> None:
+    servers: dict[str, Server] = {"valkey/valkey": "valkey", "postgres": "postgresql"}
+    images = (service["image"].partition(":") for service in services().values())
+    versions = {servers[name]: tag for name, _, tag in images if name in servers}
+    assert len(versions) == len(servers)
+    for server, version in versions.items():
+        finding = check_advisories("image", server, version)
+        assert finding.level is Level.OK, finding
 
 
 def test_every_variable_of_ours_is_a_setting() -> None:

@@ -104,6 +104,8 @@ class EmbeddedDatabase(EmbeddedServer):
                 "unix_socket_permissions": "0700",
                 "logging_collector": "off",
                 "log_destination": "stderr",
+                # Otherwise it tells the row that it refuses, and so whose it is.
+                "log_error_verbosity": "terse",
                 "timezone": "UTC",
                 "log_timezone": "UTC",
             }

@@ -30,6 +30,15 @@ _SECRET_SHAPES: Final = (
     (re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), rf"\1 {MASK}"),
     (re.compile(r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), MASK),
     (re.compile(r"\$argon2[a-z]+\$[^\s'\"]+"), MASK),
+    # PostgreSQL shows the row or the key that it refuses, and so whose it is.
+    (
+        re.compile(
+            r"(DETAIL:\s+(?:Failing row contains|Key [^=]*=))"
+            r".*?(?=\n(?:HINT|CONTEXT|QUERY):|\n\n|\Z)",
+            re.DOTALL,
+        ),
+        rf"\1 {MASK}",
+    ),
 )
 # What a key may be called although it looks like a secret's: numbers of tokens and the like.
 _HARMLESS_TYPES: Final = (bool, int, float, type(None))

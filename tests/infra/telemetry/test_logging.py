@@ -67,6 +67,11 @@ def test_no_secret_is_logged_wherever_it_stands(logged: Callable[[], str]) -> No
     log.info("in_a_text", header=f"Bearer {CANARY}", claims=JWT, held=Holder(), raw=JWT.encode())
     log.info(f"event Bearer {CANARY}")
     log.info("hash", kept=f"$argon2id$v=19$m=19456,t=2,p=1${CANARY}$x")
+    for detail in (
+        f"DETAIL:  Failing row contains (1, {CANARY}\n(x), {CANARY}, null).",
+        f"DETAIL:  Key (lower(email))=({CANARY}@shop.example) already exists.\nHINT:  harmless",
+    ):
+        log.info("row", error=f'relation "x" violates a constraint\n{detail}\n\nharmless')
     log.info("in_a_list", everything=[f"Bearer {CANARY}", {JWT}, (JWT,)])
     said = logged()
     assert "canary" not in said.lower()
