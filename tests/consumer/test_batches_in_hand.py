@@ -20,7 +20,7 @@ from flashorder.infra.postgres.pool import Pool, connect_postgres
 from flashorder.infra.redis.connection import connect_redis
 from flashorder.settings import Settings
 from tests.consumer.shop import Shop, settings
-from tests.consumer.test_service import eventually, pending
+from tests.consumer.test_service import GROUP, KEY, eventually, pending
 from tests.stores import BreakableStores
 
 BATCH = 5
@@ -130,12 +130,21 @@ async def test_to_claim_it_empties_its_hands_first(shop: Shop) -> None:
     await eventually(lambda: _is_not(lane))
     dead = IntentStream(shop.redis, 0, "dead", entries_max=BATCH)
     assert len(await dead.read_new()) == BATCH
+    await eventually(lambda: _are_idle(shop, "dead"))
     batch = await lane.next(None)
     assert (len(batch.entries), batch.delivered_before) == (BATCH, True)
 
 
 async def _is_not(lane: Lane) -> bool:
     return not lane.may_read_ahead
+
+
+async def _are_idle(shop: Shop, consumer: str) -> bool:
+    """Whether its entries have been with ``consumer`` for as long as a claim asks for, and more."""
+    with_it = await shop.redis.xpending_range(
+        KEY, GROUP, min="-", max="+", count=BATCH, consumername=consumer
+    )
+    return all(each["time_since_delivered"] > 1 for each in with_it)
 
 
 async def test_a_batch_that_waits_does_not_hold_up_the_acknowledgement_of_others(

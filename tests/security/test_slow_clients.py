@@ -221,13 +221,17 @@ async def test_an_idle_crowd_keeps_nobody_from_buying(front: Front) -> None:
 
 async def test_an_address_at_its_cap_keeps_no_other_out(front: Front) -> None:
     greedy = await asyncio.gather(*(front.connect(address(7)) for _ in range(100)))
-    for _, writer in greedy:
-        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-    said = []
-    for reader, _ in greedy:
-        with suppress(ConnectionError):
-            said.append((await reader.readline())[9:12])
-    assert (said.count(b"200"), set(said)) == (60, {b"200", b"503"})
-    assert await p99_seconds(front, PURCHASES) < P99_SECONDS_MAX
-    for _, writer in greedy:
-        writer.close()
+    try:
+        for _, writer in greedy:
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        said = []
+        for reader, _ in greedy:
+            with suppress(ConnectionError):
+                said.append((await reader.readline())[9:12])
+        # A request that comes after the refusal resets the connection, and may take the 503 along.
+        assert said.count(b"200") == 60
+        assert set(said) <= {b"200", b"503", b""}
+        assert await p99_seconds(front, PURCHASES) < P99_SECONDS_MAX
+    finally:
+        for _, writer in greedy:
+            writer.close()
