@@ -90,6 +90,8 @@ class GuardedConnection(web.RequestHandler):
         ahead = bool(data) and self._has_whole_request()
         self._heard = True
         super().data_received(data)
+        if self._messages:  # one that came between an answer and the waiting for the next
+            self._head_begins()
         if ahead and self._unserved(len(data)) and not self._buffer_paused:
             if not self._messages:  # one head, and no end of it
                 self.closing = True
@@ -228,7 +230,7 @@ class GuardedConnection(web.RequestHandler):
     @property
     def silent(self) -> bool:
         """No byte of a next request has been read."""
-        return self._between_requests or not self._heard
+        return (self._between_requests or not self._heard) and not self._messages
 
     def log_access(
         self, request: web.BaseRequest, response: web.StreamResponse, time: float | None

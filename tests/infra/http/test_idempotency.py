@@ -296,7 +296,7 @@ async def test_the_answer_waits_for_a_caller_who_has_gone(pool: Pool) -> None:
         await entered.wait()
         impatient.cancel()
         await asyncio.wait({impatient})
-        renewed = await _renewals(pool, 4)
+        renewed = await _renewals(pool, 6)
         assert (await post(site, headers))[0] == 409
         assert renewed[-1] - renewed[0] > timedelta(seconds=0.3)
         go_on.set()
