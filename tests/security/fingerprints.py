@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from tests.security.service import Service
 
 # The first answer to a key is remembered, also where it is a refusal.
 ANSWERS = frozenset({"idempotency_keys"})
+WAIT_SECONDS_MAX = 20.0
 
 
 async def fingerprint(service: Service, *, but: frozenset[str] = frozenset()) -> dict[str, str]:
@@ -23,11 +25,25 @@ async def fingerprint(service: Service, *, but: frozenset[str] = frozenset()) ->
 @asynccontextmanager
 async def unchanged(service: Service, *, but: frozenset[str] = frozenset()) -> AsyncIterator[None]:
     """Fail if the body of the statement changed anything in either store."""
+    await _until_nothing_is_on_its_way(service)
     before = await fingerprint(service, but=but)
     yield
     after = await fingerprint(service, but=but)
     changed = {name for name in before | after if before.get(name) != after.get(name)}
     assert not changed, f"something was written: {sorted(changed)}"
+
+
+async def _until_nothing_is_on_its_way(service: Service) -> None:
+    """Events that an earlier test has made true would be delivered meanwhile."""
+    connection = await asyncpg.connect(service.settings.required_database_url())
+    try:
+        async with asyncio.timeout(WAIT_SECONDS_MAX):
+            while await connection.fetchval(
+                "SELECT count(*) FROM outbox WHERE processed_at IS NULL AND last_error IS NULL"
+            ):
+                await asyncio.sleep(0.02)
+    finally:
+        await connection.close()
 
 
 async def _tables(service: Service, but: frozenset[str]) -> dict[str, str]:
